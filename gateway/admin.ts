@@ -1,0 +1,49 @@
+/**
+ * The admin listener: whether the gateway lives (`/healthz`) and whether it is ready for traffic (`/readyz`). Browsers are
+ * kept out, also those that a rebound name leads here.
+ *
+ * @module
+ */
+
+import ipaddr from "ipaddr.js";
+
+export interface AdminNeeds {
+  /** Why the gateway is not ready, or `undefined`. */
+  readonly notReady: () => string | undefined;
+}
+
+/** Answers one request to the admin listener. */
+export function adminHandler({ notReady }: AdminNeeds): (request: Request) => Response {
+  return (request) => {
+    if (!isLocalHost(request.headers.get("host")) || request.headers.has("origin")) {
+      return json(403, {
+        error: "this listener answers only requests made to it by address, and none from browsers",
+      });
+    }
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      return json(405, { error: "use GET" });
+    }
+    switch (new URL(request.url).pathname) {
+      case "/healthz":
+        return json(200, { status: "ok" });
+      case "/readyz": {
+        const reason = notReady();
+        return reason === undefined
+          ? json(200, { status: "ready" })
+          : json(503, { status: "not ready", reason });
+      }
+      default:
+        return json(404, { error: "there are /healthz and /readyz" });
+    }
+  };
+}
+
+/** An address or `localhost`: whatever name an attacker's page has, it is neither. A Unix socket has no host to check. */
+function isLocalHost(host: string | null): boolean {
+  const name = host?.replace(/:\d+$/, "") ?? "";
+  return name === "" || name === "localhost" || ipaddr.isValid(name.replace(/^\[|\]$/g, ""));
+}
+
+function json(status: number, value: object): Response {
+  return Response.json(value, { status, headers: { "cache-control": "no-store" } });
+}

@@ -1,0 +1,55 @@
+/**
+ * What `conduit check` prints once everything has loaded: routes, the chain of plugins on each, and the sandbox.
+ *
+ * @module
+ */
+
+import type { Config, Route } from "./config.ts";
+import { hookPlan } from "./hook_chain.ts";
+import type { PluginRuntime } from "./server.ts";
+import { originText } from "./upstream/origin.ts";
+
+/** A report for people; the order of routes is the file's, of plugins that of the chain. */
+export function checkReport(
+  config: Config,
+  { supervisor, command, files }: Pick<PluginRuntime, "supervisor" | "command" | "files">,
+): string {
+  const generation = supervisor.current;
+  if (!generation) throw new TypeError("nothing has been loaded yet");
+  const lines = [`${config.file}: well`, "", "routes"];
+  for (const route of config.routes) {
+    const plan = hookPlan(generation, route);
+    lines.push(
+      `  ${describeRoute(route)}`,
+      `    beforeRequest: ${names(plan.beforeRequest)}`,
+      `    afterResponse: ${names(plan.afterResponse)}`,
+    );
+  }
+  lines.push("", "plugins");
+  for (const { name, file, hooks, onTimeout } of generation.plugins) {
+    const timeout = onTimeout ? `, onTimeout ${onTimeout}` : "";
+    lines.push(
+      `  ${name} (${file}, sha256 ${files.files[file]?.slice(0, 12)}): ${
+        hooks.join(", ") || "no hooks"
+      }${timeout}`,
+    );
+  }
+  lines.push("", "permissions of the plugin host");
+  for (const flag of command.args.filter((each) => each.startsWith("--"))) lines.push(`  ${flag}`);
+  lines.push(`  environment: ${Object.keys(command.env).join(", ")}`, "");
+  return lines.join("\n");
+}
+
+function describeRoute(
+  { path, host, methods, upstreams, failPolicy, hookTimeoutMs }: Route,
+): string {
+  const conditions = [...(host ? [`host ${host}`] : []), ...(methods ? [methods.join("|")] : [])]
+    .join(", ");
+  return `${path}${conditions ? ` (${conditions})` : ""} -> ${
+    upstreams.map(originText).join(", ")
+  } [failPolicy ${failPolicy}, hooks ${hookTimeoutMs} ms]`;
+}
+
+function names(plugins: readonly { readonly name: string }[]): string {
+  return plugins.map((each) => each.name).join(" -> ") || "none";
+}

@@ -1,0 +1,182 @@
+/**
+ * Loading the configuration: one JSON file in, one complete and immutable `Config` out, or every mistake in it at
+ * once. The keys and their defaults are in `config_schema.ts`.
+ *
+ * @module
+ */
+
+import { dirname, resolve } from "@std/path";
+import type * as z from "zod";
+import type { Json } from "../protocol/snapshot.ts";
+import { checkConfig } from "./config_checks.ts";
+import { type Environment, withEnvironment } from "./config_env.ts";
+import { ConfigError, quote, Report, valueAt } from "./config_report.ts";
+import { configSchema, type Settings } from "./config_schema.ts";
+import type { ListenAddress } from "./config_values.ts";
+import { errorText } from "./errors.ts";
+import { JsonTextError, parseJsonText, type Path } from "./json_text.ts";
+import type { Origin } from "./upstream/origin.ts";
+
+export { ConfigError, type ConfigProblem } from "./config_report.ts";
+export { configSchema } from "./config_schema.ts";
+export type { ForwardHost, ListenAddress } from "./config_values.ts";
+
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+
+/** The settings with all defaults, absolute file paths and complete routes. */
+export interface Config
+  extends DeepReadonly<Omit<Settings, "$schema" | "routes" | "pluginConfig">> {
+  /** Absolute path of the file it came from. */
+  readonly file: string;
+  readonly pluginConfig: Readonly<Record<string, Json>>;
+  readonly routes: readonly Route[];
+}
+
+export type CorsConfig = Exclude<Config["cors"], "passthrough">;
+
+/** A route with what it does not set filled in from the whole gateway's settings. */
+export interface Route {
+  readonly path: string;
+  /** Lower-case, without port; may start with `*.`. */
+  readonly host?: string;
+  readonly methods?: readonly string[];
+  /** At least one. */
+  readonly upstreams: readonly Origin[];
+  readonly stripPrefix: boolean;
+  readonly plugins: "all" | readonly string[];
+  readonly failPolicy: Config["failPolicy"];
+  /** There only if the route itself sets it, since a plugin's own `onTimeout` stands between it and the default. */
+  readonly onHookTimeout?: Config["onHookTimeout"];
+  /** There only if the route itself sets it. */
+  readonly onHookError?: Config["onHookError"];
+  readonly hookTimeoutMs: number;
+  readonly hookDispatch: Config["hookDispatch"];
+  /** 0 is no limit. */
+  readonly maxRequestBytes: number;
+  readonly timeouts: Config["timeouts"];
+  readonly encodedSlashes: "reject" | "keep";
+}
+
+/**
+ * Reads and validates a configuration file.
+ *
+ * @param file its path; relative paths inside are relative to its directory
+ * @param options.env looks up `${NAME}`, by default in the environment of this process
+ * @throws {ConfigError} with every problem found
+ */
+export async function loadConfig(
+  file: string,
+  options: { readonly env?: Environment } = {},
+): Promise<Config> {
+  const { env = (name) => Deno.env.get(name) } = options;
+  const { value: written, repeatedKeys } = parseText(await readText(file), file);
+  const report = new Report(file, written);
+  const value = withEnvironment(written, { env, report });
+  const result = configSchema.safeParse(value);
+  for (const problem of result.error?.issues.flatMap((issue) => explain(issue)) ?? []) {
+    addProblem(report, { ...problem, value });
+  }
+  checkConfig({ file: resolve(file), value, report });
+  for (const { path, line } of repeatedKeys) {
+    report.add(path, `is given again in line ${line}; remove one of them`);
+  }
+  if (report.problems.length > 0 || !result.success) throw new ConfigError(report.problems);
+  return complete(result.data, resolve(file));
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(file));
+  } catch (error) {
+    const message = error instanceof Deno.errors.NotFound
+      ? "there is no such file; name one with --config FILE"
+      : error instanceof TypeError
+      ? "is not UTF-8"
+      : `cannot be read: ${errorText(error)}`;
+    throw new ConfigError([{ path: file, message }]);
+  }
+}
+
+function parseText(text: string, file: string) {
+  try {
+    return parseJsonText(text);
+  } catch (error) {
+    if (!(error instanceof JsonTextError)) throw error;
+    const { line, column, message } = error;
+    throw new ConfigError([{
+      path: `${file}:${line}:${column}`,
+      message: `is not JSON: ${message}`,
+    }]);
+  }
+}
+
+interface Explained {
+  readonly path: Path;
+  readonly message: string;
+  readonly write?: string;
+}
+
+/** One of zod's issues as problems: the branch of a union that was meant, and one problem for each unknown key. */
+function explain(issue: z.core.$ZodIssue, base: Path = []): Explained[] {
+  const path = [...base, ...issue.path as Path];
+  if (issue.code === "invalid_union") {
+    const meant = issue.errors.filter((branch) =>
+      !branch.some((it) => it.path.length === 0 && /^invalid_(?:type|value)$/.test(it.code))
+    );
+    const [only, ...others] = meant;
+    if (only && others.length === 0) return only.flatMap((it) => explain(it, path));
+  }
+  if (issue.code === "unrecognized_keys") {
+    const messages = issue.message.split("\n");
+    return issue.keys.map((key, index) => ({
+      path: [...path, key],
+      message: messages[index] ?? "",
+    }));
+  }
+  const write = issue.code === "custom" ? issue.params?.write : undefined;
+  return [{ path, message: issue.message, ...(typeof write === "string" ? { write } : {}) }];
+}
+
+function addProblem(report: Report, problem: Explained & { readonly value: Json }): void {
+  const { path, message, write, value } = problem;
+  // What the environment lacks needs no second complaint.
+  if (report.has(path)) return;
+  if (message.startsWith("unknown key")) return report.add(path, message);
+  if (valueAt(value, path) === undefined && path.length > 0) {
+    return report.add(path, message.replace(/^is not/, "is missing; give"));
+  }
+  const remedy = write !== undefined && report.isLiteral(path) ? `; write ${quote(write)}` : "";
+  report.add(path, `${report.shown(path)} ${message}${remedy}`);
+}
+
+function complete(settings: Settings, file: string): Config {
+  const { $schema: _, routes, ...rest } = settings;
+  const absolute = (path: string): string => resolve(dirname(file), path);
+  const located = (address: ListenAddress): ListenAddress =>
+    address.kind === "unix" ? { kind: "unix", path: absolute(address.path) } : address;
+  return {
+    ...rest,
+    file,
+    listen: located(rest.listen),
+    pluginsDir: absolute(rest.pluginsDir),
+    runtime: rest.runtime.mode === "external"
+      ? { ...rest.runtime, socket: absolute(rest.runtime.socket) }
+      : rest.runtime,
+    admin: rest.admin && { listen: located(rest.admin.listen) },
+    routes: routes.map((route) => completeRoute(route, settings)),
+  };
+}
+
+function completeRoute(route: Settings["routes"][number], settings: Settings): Route {
+  const { upstream, plugins, timeouts, ...rest } = route;
+  return {
+    failPolicy: settings.failPolicy,
+    hookTimeoutMs: settings.hookTimeoutMs,
+    hookDispatch: settings.hookDispatch,
+    maxRequestBytes: settings.bodies.maxRequestBytes,
+    ...rest,
+    upstreams: [upstream].flat(),
+    plugins: plugins === undefined ? "all" : plugins === false ? [] : plugins,
+    timeouts: { ...settings.timeouts, ...timeouts },
+  };
+}

@@ -1,0 +1,238 @@
+/**
+ * One set of loaded plugins, from the gateway's side: its manifest and its isolates. Hooks go to the least busy isolate; one
+ * that blocks is given up, and what it had not begun runs elsewhere.
+ *
+ * @module
+ */
+
+import type { PluginManifest } from "../protocol/messages.ts";
+import {
+  type HookCall,
+  type HookOutcome,
+  isAfter,
+  type IsolateEvents,
+  IsolateLink,
+  PendingHook,
+} from "./isolate_link.ts";
+
+/** How often unanswered hooks are looked at, while there are any. */
+const SWEEP_MS = 20;
+/** An isolate tells of a timeout by itself. Only when it is this late too is it taken to be stuck. */
+const GRACE_MS = 20;
+/** A stall of the gateway itself must not look like a stuck isolate: it gets this long after the first suspicion. */
+const MIN_SUSPECT_MS = 50;
+/** How long a hook may wait for a free isolate, all attempts together. */
+const DISPATCH_LIMIT_MS = 3000;
+/** How long the host may take to confirm that an isolate is given up. */
+const CONFIRM_LIMIT_MS = 2000;
+
+export interface GenerationNeeds {
+  readonly hardCeilingMs: number;
+  /** Per isolate the last hook it began; `undefined` when the host does not answer. */
+  readonly started: () => Promise<{ readonly [isolate: string]: number } | undefined>;
+  readonly replace: (isolate: number, reason: string) => void;
+  /** An isolate's thread is stuck for good: only a new process frees its core. */
+  readonly onBlocked: () => void;
+  /** The host's main thread does not answer either. */
+  readonly onHostStuck: () => void;
+  /** Retired, and no request uses it any more. */
+  readonly onIdle: (generation: Generation) => void;
+  readonly isolateEvents: Pick<IsolateEvents, "onLog" | "onCall">;
+}
+
+interface Lost {
+  readonly link: IsolateLink;
+  readonly outcome: HookOutcome;
+  readonly since: number;
+}
+
+export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
+  readonly id: number;
+  readonly plugins: readonly PluginManifest[];
+  readonly #needs: GenerationNeeds;
+  readonly #isolates = new Map<number, IsolateLink>();
+  readonly #lost = new Map<number, Lost>();
+  #waiting: PendingHook[] = [];
+  #leases = 0;
+  #retired = false;
+  #closed = false;
+  #sweeper: ReturnType<typeof setInterval> | undefined;
+
+  constructor(id: number, plugins: readonly PluginManifest[], needs: GenerationNeeds) {
+    this.id = id;
+    this.plugins = plugins;
+    this.#needs = needs;
+  }
+
+  /** Isolates that take hooks now. */
+  get readyIsolates(): number {
+    return [...this.#isolates.values()].filter((each) => each.suspectSince === undefined).length;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Whether requests or unanswered hooks still need it. */
+  get busy(): boolean {
+    return this.#leases > 0;
+  }
+
+  hasIsolate(isolate: number): boolean {
+    return this.#isolates.has(isolate) || this.#lost.has(isolate);
+  }
+
+  addIsolate(link: IsolateLink): void {
+    link.adopt({
+      onAnswer: (from) => this.onAnswer(from),
+      onClose: (from, reason) => this.onClose(from, reason),
+      ...this.#needs.isolateEvents,
+    });
+    this.#isolates.set(link.id, link);
+    if (!link.open) this.onClose(link, undefined);
+    this.#dispatchWaiting();
+  }
+
+  /** Keeps this generation alive from a request's first hook to its last. The returned function ends that, once. */
+  lease(): () => void {
+    this.#leases++;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#leases--;
+      this.#checkIdle();
+    };
+  }
+
+  /** No new request will come; `onIdle` is called when the last one is done. */
+  retire(): void {
+    this.#retired = true;
+    this.#checkIdle();
+  }
+
+  /** Runs one hook somewhere. Never throws. */
+  run(call: HookCall): Promise<HookOutcome> {
+    return new Promise((resolve) => {
+      if (this.#closed) return resolve({ kind: "unavailable" });
+      this.#dispatch(new PendingHook(call, resolve));
+      this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
+    });
+  }
+
+  /** The host is gone. Everything unanswered is `unavailable`. */
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#sweeper);
+    const links = [
+      ...this.#isolates.values(),
+      ...[...this.#lost.values()].map((each) => each.link),
+    ];
+    const pending = [...links.flatMap((link) => [...link.pending.values()]), ...this.#waiting];
+    this.#isolates.clear();
+    this.#lost.clear();
+    this.#waiting = [];
+    for (const link of links) link.close();
+    for (const each of pending) each.settle({ kind: "unavailable" });
+  }
+
+  onAnswer(link: IsolateLink): void {
+    if (link.suspectSince === undefined) return;
+    link.suspectSince = undefined;
+    this.#dispatchWaiting();
+  }
+
+  onClose(link: IsolateLink, reason: string | undefined): void {
+    if (this.#isolates.has(link.id)) {
+      this.#giveUp(link, { kind: "crashed", reason: reason ?? "the isolate ended" });
+    }
+  }
+
+  /** The host confirms that an isolate begins nothing more. */
+  onIsolateLost(isolate: number, reason: string, started: number): void {
+    const outcome = this.#lost.get(isolate)?.outcome ?? { kind: "crashed", reason };
+    const link = this.#lost.get(isolate)?.link ?? this.#isolates.get(isolate);
+    this.#lost.delete(isolate);
+    this.#isolates.delete(isolate);
+    if (!link) return;
+    const pending = [...link.pending];
+    link.pending.clear();
+    link.close();
+    for (const [id, each] of pending) {
+      if (each.settled) continue;
+      if (isAfter(id, started)) this.#dispatch(each);
+      else each.settle(outcome);
+    }
+  }
+
+  #dispatch(pending: PendingHook): void {
+    if (this.#closed) return pending.settle({ kind: "unavailable" });
+    let best: IsolateLink | undefined;
+    for (const link of this.#isolates.values()) {
+      if (link.suspectSince === undefined && (!best || link.pending.size < best.pending.size)) {
+        best = link;
+      }
+    }
+    if (!best) this.#waiting.push(pending);
+    else best.send(pending);
+  }
+
+  #dispatchWaiting(): void {
+    for (const pending of this.#waiting.splice(0)) this.#dispatch(pending);
+  }
+
+  #giveUp(link: IsolateLink, outcome: HookOutcome): void {
+    this.#isolates.delete(link.id);
+    this.#lost.set(link.id, { link, outcome, since: performance.now() });
+    this.#needs.replace(link.id, outcome.kind === "crashed" ? outcome.reason : "a hook blocked it");
+    if (outcome.kind === "timed_out") this.#needs.onBlocked();
+  }
+
+  #checkIdle(): void {
+    if (this.#retired && this.#leases === 0) this.#needs.onIdle(this);
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    let unanswered = this.#waiting.length + this.#lost.size;
+    for (const link of this.#isolates.values()) {
+      unanswered += link.pending.size;
+      this.#sweepIsolate(link, now);
+    }
+    for (const { since } of this.#lost.values()) {
+      if (now - since > CONFIRM_LIMIT_MS) return this.#needs.onHostStuck();
+    }
+    this.#waiting = this.#waiting.filter((pending) => {
+      if (now - pending.createdAt < DISPATCH_LIMIT_MS) return true;
+      pending.settle({ kind: "unavailable" });
+      return false;
+    });
+    if (unanswered > 0) return;
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
+  }
+
+  #sweepIsolate(link: IsolateLink, now: number): void {
+    let oldestAt = now;
+    for (const { call, sentAt } of link.pending.values()) {
+      if (now - sentAt > call.timeoutMs + GRACE_MS) oldestAt = Math.min(oldestAt, sentAt);
+    }
+    if (oldestAt === now) return;
+    link.suspectSince ??= now;
+    if (now - oldestAt > this.#needs.hardCeilingMs && now - link.suspectSince >= MIN_SUSPECT_MS) {
+      return this.#giveUp(link, { kind: "timed_out" });
+    }
+    void this.#timeOutBegun(link);
+  }
+
+  /** A stuck isolate cannot say that time is over. What it began is timed out here; what it did not begin may still run. */
+  async #timeOutBegun(link: IsolateLink): Promise<void> {
+    const started = (await this.#needs.started())?.[link.id];
+    if (started === undefined) return;
+    const now = performance.now();
+    for (const [id, pending] of link.pending) {
+      const isOver = now - pending.sentAt > pending.call.timeoutMs + GRACE_MS;
+      if (isOver && !isAfter(id, started)) pending.settle({ kind: "timed_out" });
+    }
+  }
+}

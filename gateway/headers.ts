@@ -1,0 +1,149 @@
+/**
+ * Header hygiene (DESIGN §7): what of a client's or an upstream's fields goes further, before any
+ * plugin sees them. Header maps have no prototype, so that `__proto__` and `constructor` are names
+ * like any other.
+ *
+ * @module
+ */
+
+import { overlay } from "../protocol/headers.ts";
+import type { HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
+
+/**
+ * One connection's own affair (RFC 9110 §7.6.1, §11.7), and `proxy`, which CGI turns into
+ * `HTTP_PROXY` (httpoxy).
+ */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "proxy",
+  "proxy-authenticate",
+  "proxy-authentication-info",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** What the gateway makes itself for the upstream: the framing, the target, and `identity.ts`. */
+const SET_BY_GATEWAY = new Set([
+  "content-length",
+  "expect",
+  "forwarded",
+  "host",
+  "traceparent",
+  "tracestate",
+  "x-real-ip",
+  "x-request-id",
+]);
+
+/** Decides on a lower-case field name, with `_` and `.` already read as `-`. */
+export type NameMatcher = (name: string) => boolean;
+
+/**
+ * Compiles `stripInboundHeaders`: names, or prefixes that end in `*`. `_` and `.` in a pattern
+ * count as `-`.
+ */
+export function stripMatcher(patterns: readonly string[]): NameMatcher {
+  const plain = patterns.map(plainName);
+  const names = new Set(plain.filter((pattern) => !pattern.endsWith("*")));
+  const prefixes = plain.filter((p) => p.endsWith("*")).map((p) => p.slice(0, -1));
+  return (name) => names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
+}
+
+/**
+ * What plugins see of a client's fields and what goes upstream of them: no hop-by-hop fields and
+ * none that `Connection` names, nothing that the gateway sets, nothing that `strip` matches. `_`
+ * and `.` count as `-` in all of that, because a server that turns fields into variables cannot
+ * tell `X_Real_IP` from `X-Real-IP`.
+ *
+ * A client can name any field in `Connection`, but takes away only what it sent itself, and before
+ * the plugins look: what the gateway and plugins set is laid over this map later (CVE-2022-31813).
+ */
+export function requestHeaderMap(
+  headers: Headers,
+  options: { readonly strip: NameMatcher },
+): HeaderMap {
+  const map = newHeaderMap();
+  const named = connectionNames(headers.get("connection"));
+  // Deno's iterator of Headers takes several times as long as forEach.
+  headers.forEach((value, name) => {
+    const plain = plainName(name);
+    if (HOP_BY_HOP.has(plain) || SET_BY_GATEWAY.has(plain) || plain.startsWith("x-forwarded-")) {
+      return;
+    }
+    if (!named.has(name) && !options.strip(plain)) add(map, name, value);
+  });
+  return map;
+}
+
+/**
+ * What goes further of an upstream's fields, names in lower case, fields that came more than once
+ * as arrays in their order. `content-length` is left out: it follows from the body that is written
+ * in the end.
+ */
+export function responseHeaderMap(pairs: readonly (readonly [string, string])[]): HeaderMap {
+  const map = newHeaderMap();
+  const fields = pairs.map(([name, value]) => [name.toLowerCase(), value] as const);
+  const connection = fields.filter(([name]) => name === "connection").map(([, value]) => value);
+  const named = connectionNames(connection.join(","));
+  for (const [name, value] of fields) {
+    if (HOP_BY_HOP.has(name) || name === "content-length" || named.has(name)) continue;
+    add(map, name, value);
+  }
+  return map;
+}
+
+/**
+ * Lays what plugins proposed over the fields there are (`HeaderChange`). Aliases of a changed field
+ * go: where a plugin sets `x-user-id`, a client's `X_User_Id` must not arrive beside it.
+ *
+ * @param overrides lower-case, legal names
+ */
+export function applyOverrides(base: HeaderMap, overrides: HeaderOverrides): HeaderMap {
+  const names = Object.keys(overrides);
+  if (names.length === 0) return base;
+  const changed = new Set(names.map(plainName));
+  const kept = newHeaderMap();
+  for (const [name, value] of Object.entries(base)) {
+    if (Object.hasOwn(overrides, name) || !changed.has(plainName(name))) kept[name] = value;
+  }
+  return overlay(kept, overrides);
+}
+
+/** One pair per field line, in the order of the map. */
+export function toPairs(map: HeaderMap): [name: string, value: string][] {
+  const pairs: [string, string][] = [];
+  for (const [name, value] of Object.entries(map)) {
+    if (typeof value === "string") pairs.push([name, value]);
+    else for (const one of value) pairs.push([name, one]);
+  }
+  return pairs;
+}
+
+/** An empty map to build a `HeaderMap` in. */
+export function newHeaderMap(): Record<string, string | readonly string[]> {
+  return Object.create(null);
+}
+
+function add(
+  map: Record<string, string | readonly string[]>,
+  name: string,
+  value: string,
+): void {
+  const before = map[name];
+  if (before === undefined) map[name] = value;
+  else map[name] = typeof before === "string" ? [before, value] : [...before, value];
+}
+
+function connectionNames(value: string | null): ReadonlySet<string> {
+  return new Set(value?.split(",").map((name) => name.trim().toLowerCase()));
+}
+
+function plainName(name: string): string {
+  // Hardly any name has one, and `replaceAll` costs more than the look.
+  const plain = name.toLowerCase();
+  return /[_.]/.test(plain) ? plain.replaceAll(/[_.]/g, "-") : plain;
+}

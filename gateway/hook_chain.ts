@@ -1,0 +1,233 @@
+/**
+ * One phase of one request: the hooks of every plugin that has one, in order, with what a rejection, a timeout, an error or a
+ * missing host means. Each of these outcomes is a row of the failure table in `docs/operations.md`.
+ *
+ * @module
+ */
+
+import type { HookResult, LogRecord, PluginManifest } from "../protocol/messages.ts";
+import type { HeaderOverrides, HookName } from "../protocol/snapshot.ts";
+import type { Config, Route } from "./config.ts";
+import { EdgeError } from "./errors.ts";
+import { type Denial, type Exchange, permittedHeaders, type UpstreamAnswer } from "./exchange.ts";
+import type { Generation } from "./generation.ts";
+import type { HookOutcome } from "./isolate_link.ts";
+import type { Log } from "./log.ts";
+import { deniedStatus } from "../protocol/mutation_rules.ts";
+
+/** What a plugin answered in place of the upstream. */
+export interface Rejected {
+  readonly plugin: string;
+  readonly status: number;
+  readonly message: string;
+  readonly headers: HeaderOverrides;
+}
+
+/** Which plugins one route runs, in one generation. */
+export interface HookPlan {
+  readonly beforeRequest: readonly PluginManifest[];
+  readonly afterResponse: readonly PluginManifest[];
+}
+
+export interface ChainNeeds {
+  readonly config: Pick<Config, "onHookTimeout" | "onHookError">;
+  readonly log: Log;
+}
+
+const plans = new WeakMap<Generation, Map<Route, HookPlan>>();
+
+/** The plan of a route; worked out once for each generation. */
+export function hookPlan(generation: Generation, route: Route): HookPlan {
+  let byRoute = plans.get(generation);
+  if (!byRoute) plans.set(generation, byRoute = new Map());
+  let plan = byRoute.get(route);
+  if (!plan) {
+    const { plugins } = route;
+    const chosen = generation.plugins.filter(({ name }) =>
+      plugins === "all" || plugins.includes(name)
+    );
+    const having = (hook: HookName) => chosen.filter((each) => each.hooks.includes(hook));
+    plan = { beforeRequest: having("beforeRequest"), afterResponse: having("afterResponse") };
+    byRoute.set(route, plan);
+  }
+  return plan;
+}
+
+/** Whether any of these plugins looks at bodies, so that capturing one is worth it. */
+export function readsBodies(plugins: readonly PluginManifest[]): boolean {
+  return plugins.some((each) => each.readsBodies);
+}
+
+/** Runs the hooks of one phase of one request. */
+export class HookChain {
+  readonly #generation: Generation;
+  readonly #exchange: Exchange;
+  readonly #needs: ChainNeeds;
+
+  constructor(generation: Generation, exchange: Exchange, needs: ChainNeeds) {
+    this.#generation = generation;
+    this.#exchange = exchange;
+    this.#needs = needs;
+  }
+
+  /**
+   * @param answer the upstream's, in `afterResponse`
+   * @returns the rejection that ended the phase, if one did
+   * @throws {EdgeError} `plugin_error`, `hook_timeout` or `runtime_unavailable`, where the rules say so
+   */
+  async run(
+    hook: HookName,
+    plugins: readonly PluginManifest[],
+    answer?: UpstreamAnswer,
+  ): Promise<Rejected | undefined> {
+    const { traceId, trace, route } = this.#exchange.facts;
+    for (const plugin of plugins) {
+      const startedAt = performance.now();
+      const outcome = await this.#generation.run({
+        hook,
+        plugin: plugin.name,
+        traceId,
+        traceparent: trace.traceparent,
+        timeoutMs: route.hookTimeoutMs,
+        ctx: this.#exchange.context(plugin.readsBodies, answer),
+      });
+      this.#exchange.steps.push({
+        plugin: plugin.name,
+        hook,
+        action: outcome.kind === "result" ? actionOf(outcome.result) : outcome.kind,
+        durationMs: outcome.kind === "result"
+          ? outcome.result.durationMs
+          : performance.now() - startedAt,
+      });
+      const next = this.#judge(outcome, { hook, plugin });
+      if (next === "skip the rest") return undefined;
+      if (next) return next;
+    }
+  }
+
+  #judge(
+    outcome: HookOutcome,
+    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+  ): Rejected | "skip the rest" | undefined {
+    switch (outcome.kind) {
+      case "result":
+        return this.#judgeResult(outcome.result, at);
+      case "timed_out":
+        return this.#onTimeout(at);
+      case "crashed":
+        return this.#onError(at, { reason: outcome.reason });
+      case "unavailable":
+        if (this.#exchange.facts.route.failPolicy === "open") return "skip the rest";
+        throw runtimeUnavailable();
+    }
+  }
+
+  #judgeResult(
+    result: HookResult,
+    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+  ): Rejected | undefined {
+    for (const record of result.logs ?? []) this.#relay(record, at.plugin.name);
+    switch (result.action) {
+      case "continue":
+        if (result.timedOut) return this.#onTimeout(at);
+        if (result.error) return this.#onError(at, { error: result.error });
+        return;
+      case "modify":
+        return this.#report(this.#exchange.accept(result.patch), at);
+      case "forward":
+        this.#report(this.#exchange.accept(result.patch ?? {}), at);
+        this.#exchange.forwardUrl = result.url;
+        return;
+      case "reject":
+        return this.#onReject(result, at);
+    }
+  }
+
+  #onReject(
+    result: Extract<HookResult, { action: "reject" }>,
+    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+  ): Rejected {
+    const denials = this.#exchange.accept(result.patch ?? {});
+    const headers = permittedHeaders(result.headers ?? {}, denials);
+    this.#report(denials, at);
+    const denied = deniedStatus(result.status);
+    // The plugin wants this request refused: an impossible status must not let it through.
+    if (denied !== null) this.#onErrorRejecting(at, { reason: denied });
+    return { plugin: at.plugin.name, status: result.status, message: result.message, headers };
+  }
+
+  #onTimeout(
+    { hook, plugin }: { readonly hook: HookName; readonly plugin: PluginManifest },
+  ): undefined {
+    const { route, traceId } = this.#exchange.facts;
+    const rule = route.onHookTimeout ?? plugin.onTimeout ?? this.#needs.config.onHookTimeout;
+    this.#needs.log.warn(`hook timed out; treating as ${rule}`, {
+      traceId,
+      plugin: plugin.name,
+      hook,
+    });
+    if (rule === "reject") throw new EdgeError("hook_timeout", "a policy check took too long");
+  }
+
+  #onError(
+    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+    fields: { readonly reason?: string; readonly error?: unknown },
+  ): undefined {
+    const rule = this.#exchange.facts.route.onHookError ?? at.plugin.onHookError ??
+      this.#needs.config.onHookError;
+    // After the upstream has acted, hiding its answer helps nobody: only `beforeRequest` can end in a 500.
+    if (rule === "reject" && at.hook === "beforeRequest") this.#onErrorRejecting(at, fields);
+    this.#logError("hook failed; treating as continue", at, fields);
+  }
+
+  #onErrorRejecting(
+    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+    fields: { readonly reason?: string; readonly error?: unknown },
+  ): never {
+    this.#logError("hook failed; treating as reject", at, fields);
+    throw new EdgeError("plugin_error", "a policy check failed");
+  }
+
+  #logError(
+    message: string,
+    { hook, plugin }: { readonly hook: HookName; readonly plugin: PluginManifest },
+    fields: { readonly reason?: string; readonly error?: unknown },
+  ): void {
+    this.#needs.log.error(message, {
+      traceId: this.#exchange.facts.traceId,
+      plugin: plugin.name,
+      hook,
+      ...fields,
+    });
+  }
+
+  #report(
+    denials: readonly Denial[],
+    { hook, plugin }: { readonly hook: HookName; readonly plugin: PluginManifest },
+  ): undefined {
+    const { traceId } = this.#exchange.facts;
+    for (const { what, reason } of denials) {
+      this.#needs.log.warn("denied what a plugin set", {
+        traceId,
+        plugin: plugin.name,
+        hook,
+        what,
+        reason,
+      });
+    }
+  }
+
+  #relay({ level, message, fields }: LogRecord, plugin: string): void {
+    this.#needs.log[level](message, { traceId: this.#exchange.facts.traceId, plugin, fields });
+  }
+}
+
+/** What a closed route answers while there is nobody to ask. */
+export function runtimeUnavailable(detail?: string): EdgeError {
+  return new EdgeError("runtime_unavailable", detail ?? "plugin runtime unavailable");
+}
+
+function actionOf(result: HookResult): string {
+  if (result.action !== "continue") return result.action;
+  return result.timedOut ? "timed_out" : result.error ? "error" : "continue";
+}

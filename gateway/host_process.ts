@@ -1,0 +1,317 @@
+/**
+ * One plugin host process: started with the sandbox's flags, told over stdin what to load, heard over the plugin socket.
+ *
+ * @module
+ */
+
+import { decodeFromHost, type FromHost, type ToHost } from "../protocol/messages.ts";
+import type { Hello } from "../protocol/messages.ts";
+import type { Config } from "./config.ts";
+import { errorText } from "./errors.ts";
+import { Generation } from "./generation.ts";
+import { type IsolateEvents, IsolateLink } from "./isolate_link.ts";
+import type { Log } from "./log.ts";
+import type { PluginFiles } from "./plugin_files.ts";
+import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
+import { type HostCommand, pluginHosts } from "./sandbox.ts";
+
+/** How long plugins may take to load, and the process to come up on top of it. */
+export const LOAD_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = LOAD_TIMEOUT_MS + 10_000;
+const PING_TIMEOUT_MS = 1000;
+/** How long an orderly end may take before the process is killed. */
+const END_TIMEOUT_MS = 1000;
+const MAX_OUTPUT_LINE = 8192;
+
+/** A set of plugins that did not load. The message names the file, the place and the reason. */
+export class PluginLoadError extends Error {
+  override readonly name = "PluginLoadError";
+  readonly blocked: boolean;
+
+  constructor(message: string, options: { readonly blocked?: boolean } = {}) {
+    super(message);
+    this.blocked = options.blocked ?? false;
+  }
+}
+
+/** The process ended, or never came up. */
+export class HostGoneError extends Error {
+  override readonly name = "HostGoneError";
+}
+
+export interface HostNeeds {
+  readonly config: Config;
+  readonly command: HostCommand;
+  readonly pluginEnv: Readonly<Record<string, string>>;
+  readonly pluginsRoot: string;
+  readonly socket: PluginSocket;
+  readonly version: string;
+  readonly log: Log;
+  readonly isolateEvents: Pick<IsolateEvents, "onLog" | "onCall">;
+  readonly onBlocked: (host: HostProcess) => void;
+  readonly onExit: (host: HostProcess, reason: string) => void;
+}
+
+interface Loading {
+  readonly id: number;
+  readonly files: PluginFiles;
+  readonly done: PromiseWithResolvers<Generation>;
+}
+
+export class HostProcess implements Peer {
+  readonly #needs: HostNeeds;
+  readonly #secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
+  readonly #process: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #generations = new Map<number, Generation>();
+  /** Isolates that said hello and are not yet reported, or the other way round: two sockets keep no common order. */
+  readonly #arrived = new Map<number, IsolateLink>();
+  readonly #reported = new Map<number, Generation>();
+  readonly #loading = new Map<number, Loading>();
+  readonly #pings = new Map<number, (started: Record<string, number> | undefined) => void>();
+  readonly #ended: Promise<void>;
+  #connection: PeerConnection | undefined;
+  #lastPing = 0;
+  #gone = false;
+
+  constructor(needs: HostNeeds) {
+    this.#needs = needs;
+    const { command, args, env } = needs.command;
+    this.#process = new Deno.Command(command, {
+      args: [...args],
+      env,
+      clearEnv: true,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#stdin = this.#process.stdin.getWriter();
+    needs.socket.expect(this.#secret, (hello, connection) => this.#admit(hello, connection));
+    this.#write(this.#init());
+    void this.#relay(this.#process.stdout, "stdout");
+    void this.#relay(this.#process.stderr, "stderr");
+    this.#ended = this.#process.status.then(({ code, signal }) =>
+      this.#onEnd(signal ?? `exit code ${code}`)
+    );
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /**
+   * Loads one copy of the plugin files as a generation.
+   *
+   * @throws {PluginLoadError} when the files are at fault
+   * @throws {HostGoneError} when the process is
+   */
+  async load(id: number, files: PluginFiles): Promise<Generation> {
+    const done = Promise.withResolvers<Generation>();
+    if (this.#gone) throw new HostGoneError("the plugin host has ended");
+    this.#loading.set(id, { id, files, done });
+    const timer = setTimeout(
+      () =>
+        done.reject(
+          new PluginLoadError(`the plugin host did not answer within ${START_TIMEOUT_MS} ms`, {
+            blocked: true,
+          }),
+        ),
+      START_TIMEOUT_MS,
+    );
+    this.#write({ load: { generation: id, dirUrl: files.dirUrl } });
+    try {
+      return await done.promise;
+    } finally {
+      clearTimeout(timer);
+      this.#loading.delete(id);
+    }
+  }
+
+  /** Asks the process to end, and kills it when it does not. Resolves when it is gone. */
+  async end(): Promise<void> {
+    this.#send({ type: "shutdown" });
+    const timer = setTimeout(() => this.kill(), END_TIMEOUT_MS);
+    await this.#ended;
+    clearTimeout(timer);
+  }
+
+  kill(): void {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  }
+
+  onMessage(message: object): void {
+    this.#accept(decodeFromHost(message));
+  }
+
+  /** Without its connection the host ends by itself; what it was doing is lost now. */
+  onClose(): void {
+    this.kill();
+  }
+
+  #accept(message: FromHost): void {
+    switch (message.type) {
+      case "pool":
+        return this.#onPool(message);
+      case "reload_failed":
+        return this.#onLoadFailed(message);
+      case "isolate_lost": {
+        const { isolate, reason, started } = message;
+        this.#needs.log.warn("an isolate is lost; it is replaced", { isolate, reason });
+        for (const each of this.#generations.values()) each.onIsolateLost(isolate, reason, started);
+        return;
+      }
+      case "pong":
+        this.#pings.get(message.id)?.(message.started);
+        return void this.#pings.delete(message.id);
+      case "log":
+        return this.#needs.isolateEvents.onLog(message);
+      case "hello":
+        return this.#connection?.close();
+    }
+  }
+
+  #admit(hello: Hello, connection: PeerConnection): Peer | string {
+    if (hello.version !== this.#needs.version) {
+      return `version ${hello.version} is not ${this.#needs.version}`;
+    }
+    if (hello.role === "host") {
+      if (this.#connection) return "this host is connected already";
+      this.#connection = connection;
+      return this;
+    }
+    if (hello.isolate === undefined || this.#arrived.has(hello.isolate)) return "not a new isolate";
+    const link = new IsolateLink(
+      { isolate: hello.isolate, generation: hello.generation },
+      connection,
+    );
+    this.#arrived.set(link.id, link);
+    this.#join(link.id);
+    return link;
+  }
+
+  #onPool({ generation: id, plugins, isolates }: Extract<FromHost, { type: "pool" }>): void {
+    const loading = this.#loading.get(id);
+    const generation = this.#generations.get(id) ?? this.#newGeneration(id, plugins);
+    for (const isolate of isolates) {
+      if (generation.hasIsolate(isolate)) continue;
+      this.#reported.set(isolate, generation);
+      this.#join(isolate);
+    }
+    loading?.done.resolve(generation);
+  }
+
+  #join(isolate: number): void {
+    const link = this.#arrived.get(isolate);
+    const generation = this.#reported.get(isolate);
+    if (!link || !generation) return;
+    this.#arrived.delete(isolate);
+    this.#reported.delete(isolate);
+    generation.addIsolate(link);
+  }
+
+  #newGeneration(id: number, plugins: Generation["plugins"]): Generation {
+    const generation = new Generation(id, plugins, {
+      hardCeilingMs: this.#needs.config.hardCeilingMs,
+      started: () => this.#ping(),
+      replace: (isolate, reason) => this.#send({ type: "replace", isolate, reason }),
+      onBlocked: () => this.#needs.onBlocked(this),
+      onHostStuck: () => this.kill(),
+      onIdle: () => {
+        this.#generations.delete(id);
+        generation.close();
+        this.#send({ type: "retire", generation: id });
+      },
+      isolateEvents: this.#needs.isolateEvents,
+    });
+    this.#generations.set(id, generation);
+    return generation;
+  }
+
+  #onLoadFailed(failed: Extract<FromHost, { type: "reload_failed" }>): void {
+    const { generation, file, line, column, message, blocked = false } = failed;
+    const place = [file, line, column].filter((each) => each !== undefined).join(":");
+    const error = new PluginLoadError(`${place}: ${message}`, { blocked });
+    const loading = this.#loading.get(generation);
+    if (loading) loading.done.reject(error);
+    else this.#needs.log.error("an isolate could not be replaced", { error: error.message });
+  }
+
+  /** What each isolate began last, or `undefined` when the host does not answer in time. */
+  #ping(): Promise<Record<string, number> | undefined> {
+    const id = ++this.#lastPing;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(undefined), PING_TIMEOUT_MS);
+      this.#pings.set(id, (started) => {
+        clearTimeout(timer);
+        resolve(started);
+      });
+      this.#send({ type: "ping", id });
+    });
+  }
+
+  #send(message: ToHost): void {
+    this.#connection?.send(message);
+  }
+
+  #init(): object {
+    const { config, socket, version, pluginEnv, pluginsRoot } = this.#needs;
+    return {
+      socket: socket.path,
+      secret: this.#secret,
+      version,
+      poolSize: config.pluginPoolSize,
+      loadTimeoutMs: LOAD_TIMEOUT_MS,
+      maxFrameBytes: config.maxFrameBytes,
+      pluginConfig: config.pluginConfig,
+      env: pluginEnv,
+      netHosts: pluginHosts(config),
+      pluginsRoot,
+    };
+  }
+
+  #write(line: object): void {
+    // A process that is gone cannot be written to; its end is reported by itself.
+    this.#stdin.write(new TextEncoder().encode(`${JSON.stringify(line)}\n`)).catch(() => {});
+  }
+
+  /** What plugins print goes to the log, line by line. */
+  async #relay(stream: ReadableStream<Uint8Array>, name: "stdout" | "stderr"): Promise<void> {
+    let rest = "";
+    const print = (line: string) => {
+      if (line !== "") {
+        this.#needs.log.info("plugin host output", {
+          stream: name,
+          line: line.slice(0, MAX_OUTPUT_LINE),
+        });
+      }
+    };
+    try {
+      for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+        const lines = (rest + text).split("\n");
+        rest = (lines.pop() ?? "").slice(0, MAX_OUTPUT_LINE);
+        lines.forEach(print);
+      }
+      print(rest);
+    } catch (error) {
+      this.#needs.log.warn("the plugin host's output cannot be read", { error: errorText(error) });
+    }
+  }
+
+  #onEnd(reason: string): void {
+    this.#gone = true;
+    this.#needs.socket.forget(this.#secret);
+    this.#connection?.close();
+    this.#stdin.abort().catch(() => {});
+    for (const resolve of this.#pings.values()) resolve(undefined);
+    for (const { done } of this.#loading.values()) {
+      done.reject(new HostGoneError(`the plugin host ended (${reason})`));
+    }
+    for (const generation of this.#generations.values()) generation.close();
+    for (const link of this.#arrived.values()) link.close();
+    this.#needs.onExit(this, reason);
+  }
+}

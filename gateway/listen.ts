@@ -1,0 +1,75 @@
+/**
+ * Listening on what the configuration says, with errors that name the address.
+ *
+ * @module
+ */
+
+import type { ListenAddress } from "./config.ts";
+import { errorText } from "./errors.ts";
+import type { Log } from "./log.ts";
+
+/** An address that cannot be listened on; the message says why. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+}
+
+export interface Listening {
+  readonly address: ListenAddress;
+  /** Stops accepting and resolves when all running requests are done. */
+  shutdown(): Promise<void>;
+}
+
+/** @throws {ListenError} */
+export async function serveOn(
+  address: ListenAddress,
+  options: { readonly signal?: AbortSignal; readonly log: Log },
+  handler: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>,
+): Promise<Listening> {
+  const common = {
+    ...(options.signal ? { signal: options.signal } : {}),
+    onListen() {},
+    onError(error: unknown): Response {
+      // A handler never throws; what ends here is a response that could not be built.
+      options.log.error("a response could not be written", { error });
+      return new Response(null, { status: 500 });
+    },
+  };
+  try {
+    if (address.kind === "unix") {
+      await removeStaleSocket(address.path);
+      const server = Deno.serve({ ...common, path: address.path }, handler);
+      return { address, shutdown: () => server.shutdown() };
+    }
+    const server = Deno.serve(
+      { ...common, hostname: address.hostname, port: address.port },
+      handler,
+    );
+    const { hostname, port } = server.addr as Deno.NetAddr;
+    return { address: { kind: "tcp", hostname, port }, shutdown: () => server.shutdown() };
+  } catch (error) {
+    const reason = error instanceof Deno.errors.AddrInUse
+      ? "another process listens there already"
+      : errorText(error);
+    throw new ListenError(`cannot listen on ${listenAddressText(address)}: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+/** `127.0.0.1:8080`, `[::1]:8080` or `unix:/path`. */
+export function listenAddressText(address: ListenAddress): string {
+  if (address.kind === "unix") return `unix:${address.path}`;
+  const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
+  return `${host}:${address.port}`;
+}
+
+/** A gateway that was killed leaves its socket behind; one that lives still answers on it. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const info = await Deno.lstat(path).catch(() => undefined);
+  if (!info?.isSocket) return;
+  const isLive = await Deno.connect({ transport: "unix", path }).then(
+    (conn) => (conn.close(), true),
+    () => false,
+  );
+  if (!isLive) await Deno.remove(path);
+}

@@ -1,0 +1,184 @@
+/**
+ * The plugin files on disk: a private copy of the folder for each generation, and a watch that makes a new copy when the
+ * contents change. The host loads from the copies only, so what is being saved is never loaded by half, and the set that
+ * loaded last is still there when a later one is broken.
+ *
+ * @module
+ */
+
+import { dirname, join, relative, toFileUrl } from "@std/path";
+import { errorText } from "./errors.ts";
+import type { Log } from "./log.ts";
+
+/** One private copy. */
+export interface PluginFiles {
+  /** Tells contents apart. */
+  readonly hash: string;
+  readonly path: string;
+  /** The folder as a file URL with a final `/`. */
+  readonly dirUrl: string;
+  /** SHA-256 of each file, in hex, by its path in the folder. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** Events that follow each other closer than this are one change. */
+const DEBOUNCE_MS = 40;
+/** The folder is looked at this often also without an event: a replaced folder or a network mount may send none. */
+const POLL_MS = 500;
+const MAX_FILES = 2000;
+const MAX_TOTAL_BYTES = 64 * 1024 * 1024;
+
+/** Copies `pluginsDir` into `root`, below a name made of its contents' hash. */
+export async function copyPlugins(pluginsDir: string, root: string): Promise<PluginFiles> {
+  const contents = await readFolder(pluginsDir);
+  const files: Record<string, string> = {};
+  for (const [name, bytes] of contents) files[name] = await sha256(bytes);
+  const hash = (await sha256(new TextEncoder().encode(JSON.stringify(files)))).slice(0, 16);
+  const path = join(root, hash);
+  if (!await exists(path)) {
+    const draft = await Deno.makeTempDir({ dir: root });
+    for (const [name, bytes] of contents) {
+      await Deno.mkdir(join(draft, dirname(name)), { recursive: true });
+      await Deno.writeFile(join(draft, name), bytes);
+    }
+    await Deno.rename(draft, path); // a copy is there in full or not at all
+  }
+  return { hash, path, dirUrl: `${toFileUrl(path).href}/`, files };
+}
+
+/** Watches `pluginsDir` until `signal` aborts, and hands every new state of it to `onChange`. */
+export async function watchPlugins(
+  pluginsDir: string,
+  options: {
+    readonly root: string;
+    readonly current: PluginFiles;
+    readonly signal: AbortSignal;
+    readonly log: Log;
+    readonly onChange: (files: PluginFiles) => void;
+  },
+): Promise<void> {
+  const { signal, log } = options;
+  const changes = new Changes(pluginsDir, signal);
+  let hash = options.current.hash;
+  let look = ""; // not yet looked at: whatever changed since the first copy is found in the first round
+  let problem = "";
+  while (!signal.aborted) {
+    try {
+      const now = await settled(pluginsDir, look);
+      if (now !== look) {
+        const files = await copyPlugins(pluginsDir, options.root);
+        look = now;
+        if (files.hash !== hash) options.onChange(files);
+        hash = files.hash;
+      }
+      problem = "";
+    } catch (error) {
+      // The folder may be away for a moment while it is replaced. What is loaded goes on serving.
+      if (problem !== errorText(error)) {
+        log.error("cannot read the plugins folder", { error: errorText(error) });
+      }
+      problem = errorText(error);
+    }
+    await changes.next();
+  }
+}
+
+/** Wakes up at events below a folder, and now and then without one. */
+class Changes {
+  readonly #signal: AbortSignal;
+  #seen = false;
+  #wake = () => {};
+
+  constructor(dir: string, signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", () => this.#wake(), { once: true });
+    void this.#listen(dir);
+  }
+
+  /** Resolves after an event since the last call, after `POLL_MS`, or when the signal aborts. */
+  async next(): Promise<void> {
+    if (!this.#seen && !this.#signal.aborted) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      const timer = setTimeout(resolve, POLL_MS);
+      await promise;
+      clearTimeout(timer);
+    }
+    this.#seen = false;
+  }
+
+  async #listen(dir: string): Promise<void> {
+    try {
+      using watcher = Deno.watchFs(dir, { recursive: true });
+      this.#signal.addEventListener("abort", () => watcher.return?.(), { once: true });
+      for await (const _event of watcher) {
+        this.#seen = true;
+        this.#wake();
+      }
+    } catch {
+      // No watch to be had (limits, an absent folder): looking every `POLL_MS` serves.
+    }
+  }
+}
+
+/** What the folder looks like once it has stopped changing. */
+async function settled(dir: string, before: string): Promise<string> {
+  let now = await statFolder(dir);
+  while (now !== before) {
+    before = now;
+    await delay(DEBOUNCE_MS);
+    now = await statFolder(dir);
+  }
+  return now;
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** A cheap fingerprint: names, sizes and times. Two equal ones mean that nothing needs to be read. */
+async function statFolder(dir: string): Promise<string> {
+  const lines: string[] = [];
+  for await (const path of walk(dir)) {
+    const info = await Deno.stat(path);
+    lines.push(
+      `${path} ${info.size} ${info.mtime?.getTime()} ${info.ctime?.getTime()} ${info.ino}`,
+    );
+  }
+  return lines.sort().join("\n");
+}
+
+async function readFolder(dir: string): Promise<[name: string, bytes: Uint8Array][]> {
+  const contents: [string, Uint8Array][] = [];
+  let totalBytes = 0;
+  for await (const path of walk(dir)) {
+    const bytes = await Deno.readFile(path);
+    totalBytes += bytes.length;
+    if (contents.length >= MAX_FILES || totalBytes > MAX_TOTAL_BYTES) {
+      throw new Error(
+        `the plugins folder holds more than ${MAX_FILES} files or ${MAX_TOTAL_BYTES} bytes`,
+      );
+    }
+    contents.push([relative(dir, path), bytes]);
+  }
+  return contents.sort(([a], [b]) => a < b ? -1 : 1);
+}
+
+/** Every file that plugins may need: no tests, nothing hidden, no `node_modules`. Links are followed. */
+async function* walk(dir: string): AsyncGenerator<string> {
+  for await (const { name } of Deno.readDir(dir)) {
+    if (name.startsWith(".") || name === "node_modules" || /[._]test\.[a-z]+$/.test(name)) continue;
+    const path = join(dir, name);
+    const info = await Deno.stat(path).catch(() => undefined); // gone again, or a dangling link
+    if (info?.isDirectory) yield* walk(path);
+    else if (info?.isFile) yield path;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+async function sha256(bytes: Uint8Array): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(bytes))).toHex();
+}

@@ -1,0 +1,107 @@
+/**
+ * The one Unix socket that the plugin host and its isolates connect to. A peer says `hello` first, with the secret that its
+ * host got on stdin; whoever does not is told why and dropped.
+ *
+ * @module
+ */
+
+import { Connection, type ConnectionOptions } from "../protocol/connection.ts";
+import { MessageError } from "../protocol/decode.ts";
+import {
+  decodeHello,
+  type Hello,
+  PROTOCOL_VERSION,
+  type ToHost,
+  type ToIsolate,
+} from "../protocol/messages.ts";
+import { errorText } from "./errors.ts";
+import type { Log } from "./log.ts";
+
+export type PeerConnection = Connection<ToHost | ToIsolate>;
+
+/** Takes over a connection after its `hello`. */
+export interface Peer {
+  onMessage(message: object): void;
+  /** @param reason what the peer did wrong; `undefined` for a plain close */
+  onClose(reason: string | undefined): void;
+}
+
+/** Gives the peer for a `hello`, or the reason why it is refused. */
+export type Admit = (hello: Hello, connection: PeerConnection) => Peer | string;
+
+/** How long a new connection may take to say who it is. */
+const HELLO_TIMEOUT_MS = 5000;
+
+export class PluginSocket {
+  readonly path: string;
+  readonly #listener: Deno.UnixListener;
+  readonly #options: ConnectionOptions;
+  readonly #log: Log;
+  readonly #hosts = new Map<string, Admit>();
+  readonly #connections = new Set<PeerConnection>();
+
+  constructor(path: string, { log, ...options }: ConnectionOptions & { readonly log: Log }) {
+    this.path = path;
+    this.#options = options;
+    this.#log = log;
+    this.#listener = Deno.listen({ transport: "unix", path });
+    Deno.chmodSync(path, 0o600);
+    void this.#accept();
+  }
+
+  /** From now on a `hello` with this secret is handed to `admit`. */
+  expect(secret: string, admit: Admit): void {
+    this.#hosts.set(secret, admit);
+  }
+
+  /** No further connection with this secret. */
+  forget(secret: string): void {
+    this.#hosts.delete(secret);
+  }
+
+  close(): void {
+    this.#listener.close();
+    for (const connection of this.#connections) connection.close();
+  }
+
+  async #accept(): Promise<void> {
+    try {
+      for await (const socket of this.#listener) void this.#serve(socket);
+    } catch (error) {
+      this.#log.error("the plugin socket no longer accepts connections", {
+        error: errorText(error),
+      });
+    }
+  }
+
+  async #serve(socket: Deno.UnixConn): Promise<void> {
+    const connection: PeerConnection = new Connection(socket, this.#options);
+    this.#connections.add(connection);
+    const timer = setTimeout(() => connection.close(), HELLO_TIMEOUT_MS);
+    let peer: Peer | undefined;
+    const problem = await connection.receive((message) => {
+      if (peer) return peer.onMessage(message);
+      clearTimeout(timer);
+      peer = this.#admit(message, connection);
+    });
+    clearTimeout(timer);
+    this.#connections.delete(connection);
+    if (problem) {
+      this.#log.warn("a plugin connection broke the protocol", { error: problem.message });
+    }
+    peer?.onClose(problem?.message);
+  }
+
+  #admit(message: object, connection: PeerConnection): Peer {
+    const hello = decodeHello(message);
+    const admit = this.#hosts.get(hello.secret);
+    const answer = hello.protocol !== PROTOCOL_VERSION
+      ? `protocol version ${hello.protocol} is not ${PROTOCOL_VERSION}; use a plugin host of the same Conduit version`
+      : admit?.(hello, connection) ?? "the secret is not the one this gateway gave out";
+    if (typeof answer !== "string") return answer;
+    connection.send({ type: "refused", reason: answer });
+    // Thrown, so that nothing more of this peer is read; what is queued is written first.
+    void connection.flushed().then(() => connection.close());
+    throw new MessageError(answer);
+  }
+}

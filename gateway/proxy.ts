@@ -1,0 +1,155 @@
+/**
+ * The one round trip of a request: to the approved forward target, or to the route's upstream.
+ *
+ * @module
+ */
+
+import { overlay } from "../protocol/headers.ts";
+import type { HeaderMap } from "../protocol/snapshot.ts";
+import { Body, type BodySource } from "./body_store.ts";
+import type { Route } from "./config.ts";
+import { EdgeError, UpstreamError } from "./errors.ts";
+import type { Exchange, UpstreamAnswer } from "./exchange.ts";
+import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
+import { applyOverrides, responseHeaderMap, toPairs } from "./headers.ts";
+import type { Log } from "./log.ts";
+import { strippedPath } from "./router.ts";
+import { Balancer } from "./upstream/balancer.ts";
+import type { UpstreamClient } from "./upstream/client.ts";
+import type { StreamBody, UpstreamRequest, UpstreamResponse } from "./upstream/origin.ts";
+
+export interface ProxyNeeds {
+  readonly client: UpstreamClient;
+  readonly guard: ForwardGuard;
+  readonly log: Log;
+}
+
+/** The client left before it had its answer. */
+export class ClientGone extends Error {
+  override readonly name = "ClientGone";
+}
+
+export class Proxy {
+  readonly #needs: ProxyNeeds;
+  readonly #balancers: ReadonlyMap<Route, Balancer>;
+
+  constructor(routes: readonly Route[], needs: ProxyNeeds) {
+    this.#needs = needs;
+    this.#balancers = new Map(routes.map((route) => [route, new Balancer(route.upstreams)]));
+  }
+
+  /**
+   * @param managed the fields that the gateway sets after all plugins
+   * @param wantsPlainBody a hook will read the answer: ask for it without an encoding
+   * @throws {EdgeError} `upstream_unreachable` or `upstream_timeout`, or what went wrong with the client's body
+   * @throws {ClientGone}
+   */
+  async send(
+    exchange: Exchange,
+    options: { readonly managed: HeaderMap; readonly wantsPlainBody: boolean },
+  ): Promise<UpstreamAnswer> {
+    const { route, signal } = exchange.facts;
+    const target = await this.#forwardTarget(exchange);
+    const body = upstreamBody(exchange.facts.requestBody);
+    const request = (host: string, path: string): UpstreamRequest => ({
+      method: exchange.facts.request.method,
+      target: path,
+      headers: toPairs(upstreamHeaders(exchange, { ...options, host })),
+      body,
+      signal,
+      timeouts: route.timeouts,
+    });
+    try {
+      const response = target
+        ? await this.#needs.client.send(
+          target,
+          request(authority(target), withQuery(target.path, target.query)),
+        )
+        : await this.#sendToRoute(exchange, request);
+      return answer(response);
+    } catch (error) {
+      throw this.#failure(error, exchange);
+    }
+  }
+
+  #sendToRoute(
+    exchange: Exchange,
+    request: (host: string, path: string) => UpstreamRequest,
+  ): Promise<UpstreamResponse> {
+    const { route, prefix, request: { path, query } } = exchange.facts;
+    const { upstream } = exchange.draft;
+    const target = withQuery(
+      upstream.path ?? (route.stripPrefix ? strippedPath(path, prefix) : path),
+      upstream.query ?? query,
+    );
+    const balancer = this.#balancers.get(route);
+    if (!balancer) throw new TypeError("the route belongs to another configuration");
+    return balancer.send(this.#needs.client, (origin) => request(authority(origin), target));
+  }
+
+  /** Where a plugin wants the request to go, if the guard agrees. */
+  async #forwardTarget(
+    { forwardUrl, facts: { traceId } }: Exchange,
+  ): Promise<ForwardTarget | undefined> {
+    if (forwardUrl === undefined) return undefined;
+    const verdict = await this.#needs.guard.check(forwardUrl);
+    if (verdict.ok) return verdict.target;
+    this.#needs.log.warn("forward refused; using the original route", {
+      traceId,
+      url: forwardUrl,
+      reason: verdict.reason,
+    });
+  }
+
+  #failure(error: unknown, { facts: { signal, traceId } }: Exchange): unknown {
+    if (signal.aborted) return new ClientGone("the client left", { cause: error });
+    if (!(error instanceof UpstreamError)) return error;
+    if (error.failure === "aborted" && error.cause instanceof EdgeError) return error.cause;
+    this.#needs.log.error("upstream failed", {
+      traceId,
+      failure: error.failure,
+      reason: error.message,
+    });
+    return error.failure === "timeout"
+      ? new EdgeError("upstream_timeout", "the upstream did not answer in time", { cause: error })
+      : new EdgeError("upstream_unreachable", "the upstream could not be reached", {
+        cause: error,
+      });
+  }
+}
+
+function upstreamHeaders(
+  exchange: Exchange,
+  { host, managed, wantsPlainBody }: {
+    readonly host: string;
+    readonly managed: HeaderMap;
+    readonly wantsPlainBody: boolean;
+  },
+): HeaderMap {
+  const { request: { headers } } = exchange.facts;
+  const base = wantsPlainBody ? overlay(headers, { "accept-encoding": "identity" }) : headers;
+  const proposed = applyOverrides(base, exchange.draft.upstream.headers);
+  return overlay(overlay({ host }, proposed), { ...managed });
+}
+
+function upstreamBody(body: Body): Uint8Array | StreamBody | null {
+  const { declaredBytes } = body;
+  const source: BodySource = body.take();
+  if (!(source instanceof ReadableStream)) return source;
+  return { stream: source, ...(declaredBytes === undefined ? {} : { lengthBytes: declaredBytes }) };
+}
+
+function answer({ status, headers, body, lengthBytes }: UpstreamResponse): UpstreamAnswer {
+  return { status, headers: responseHeaderMap(headers), body: new Body(body, lengthBytes) };
+}
+
+/** RFC 9112 §3.2: the default port is left out. */
+function authority(
+  { protocol, hostname, port }: { protocol: string; hostname: string; port: number },
+): string {
+  return port === (protocol === "https:" ? 443 : 80) ? hostname : `${hostname}:${port}`;
+}
+
+function withQuery(path: string, query: string): string {
+  return query === "" ? path : `${path}?${query}`;
+}

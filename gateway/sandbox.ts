@@ -1,0 +1,87 @@
+/**
+ * What the plugin host may do, derived from the configuration and nothing else. Pure: this file is what a reviewer reads
+ * to know the sandbox, and `conduit check` prints.
+ *
+ * @module
+ */
+
+import type { Config } from "./config.ts";
+import type { Origin } from "./upstream/origin.ts";
+
+/** The files on this machine that the host needs. Absolute paths. */
+export interface HostFiles {
+  readonly deno: string;
+  readonly entry: string;
+  /** The folders that hold the host's own source. */
+  readonly sources: readonly string[];
+  readonly socket: string;
+  /** Holds one folder for each generation of plugin files. */
+  readonly pluginsRoot: string;
+  /** Deno's own cache for the host process; plugin code cannot reach it. */
+  readonly denoDir: string;
+}
+
+export interface HostCommand {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** The whole environment of the process. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** What plugins may reach over the network: the routes' upstreams and `pluginNet`, as `--allow-net` takes them. */
+export function pluginHosts(config: Pick<Config, "routes" | "pluginNet">): string[] {
+  const upstreams = config.routes.flatMap((route) => route.upstreams.map(hostPort));
+  return [...new Set([...upstreams, ...config.pluginNet])].sort();
+}
+
+/** The values of `pluginEnv` that are set. */
+export function pluginEnvironment(
+  config: Pick<Config, "pluginEnv">,
+  env: (name: string) => string | undefined,
+): Record<string, string> {
+  const values: Record<string, string> = {};
+  for (const name of config.pluginEnv) {
+    const value = env(name);
+    if (value !== undefined) values[name] = value;
+  }
+  return values;
+}
+
+/** The command that starts the host. Everything that is not allowed here is refused without a prompt. */
+export function hostCommand(
+  config: Pick<Config, "routes" | "pluginNet">,
+  files: HostFiles,
+  pluginEnv: Readonly<Record<string, string>>,
+): HostCommand {
+  const names = Object.keys(pluginEnv);
+  return {
+    command: files.deno,
+    args: [
+      "run",
+      "--no-prompt",
+      "--no-config",
+      "--no-lock",
+      // Both: otherwise a plugin could import() from a registry, and so send data out.
+      "--no-remote",
+      "--cached-only",
+      "--unstable-worker-options",
+      "--deny-run",
+      "--deny-ffi",
+      list("--allow-net", [...pluginHosts(config), `unix:${files.socket}`]),
+      list("--allow-read", [...files.sources, files.pluginsRoot, files.socket]),
+      list("--allow-write", [files.socket]),
+      ...(names.length > 0 ? [list("--allow-env", names)] : []),
+      files.entry,
+    ],
+    env: { ...pluginEnv, DENO_DIR: files.denoDir, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+  };
+}
+
+function hostPort({ hostname, port }: Origin): string {
+  return `${hostname}:${port}`;
+}
+
+/** Deno separates with commas and reads a doubled one as part of the value. */
+function list(flag: string, values: readonly string[]): string {
+  return `${flag}=${values.map((each) => each.replaceAll(",", ",,")).join(",")}`;
+}

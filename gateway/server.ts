@@ -1,0 +1,215 @@
+/**
+ * Puts a gateway together from its configuration, and takes it apart again: listeners, plugin host, and the drain between.
+ *
+ * @module
+ */
+
+import { join } from "@std/path";
+import { adminHandler } from "./admin.ts";
+import { type CacheLimits, CacheStore } from "./cache.ts";
+import type { Config, ListenAddress } from "./config.ts";
+import { ForwardGuard } from "./forward_guard.ts";
+import type { Generation } from "./generation.ts";
+import { Handler } from "./handler.ts";
+import { HostProcess } from "./host_process.ts";
+import type { IsolateEvents } from "./isolate_link.ts";
+import { listenAddressText, type Listening, serveOn } from "./listen.ts";
+import type { Log } from "./log.ts";
+import { copyPlugins, type PluginFiles, watchPlugins } from "./plugin_files.ts";
+import { PluginSocket } from "./plugin_socket.ts";
+import { makePrivateDir } from "./private_dir.ts";
+import { Proxy } from "./proxy.ts";
+import { type HostCommand, hostCommand, type HostFiles, pluginEnvironment } from "./sandbox.ts";
+import { type StartResult, Supervisor } from "./supervisor.ts";
+import { UpstreamClient } from "./upstream/client.ts";
+
+export interface GatewayOptions {
+  readonly log: Log;
+  readonly version: string;
+  /** The plugin host's program; `main.ts` knows where it lies. */
+  readonly host: Pick<HostFiles, "deno" | "entry" | "sources">;
+  readonly env: (name: string) => string | undefined;
+  /** `conduit dev`: broken plugins at the start are answered with the reasons, and responses show their way. */
+  readonly dev: boolean;
+  /** Prints every frame of the plugin socket. */
+  readonly traceIpc?: (direction: "in" | "out", message: object) => void;
+}
+
+/** The part of a gateway that runs plugins, without any listener: also what `conduit check` starts. */
+export interface PluginRuntime {
+  readonly supervisor: Supervisor;
+  readonly command: HostCommand;
+  readonly files: PluginFiles;
+  start(): Promise<StartResult>;
+  watch(): void;
+  stop(): Promise<void>;
+}
+
+export interface Gateway {
+  readonly address: ListenAddress;
+  readonly adminAddress: ListenAddress | undefined;
+  /** Stops accepting, lets running requests end within `shutdownGraceMs`, ends the host. Resolves when all is gone. */
+  shutdown(): Promise<void>;
+}
+
+/** Prepares the private folder, the socket and a first copy of the plugin files. */
+export async function openPluginRuntime(
+  config: Config,
+  options: GatewayOptions,
+): Promise<PluginRuntime> {
+  const { log, version } = options;
+  const dir = await makePrivateDir(options.env);
+  try {
+    const pluginsRoot = join(dir.path, "plugins");
+    await Deno.mkdir(pluginsRoot);
+    const files = await copyPlugins(config.pluginsDir, pluginsRoot);
+    const socket = new PluginSocket(join(dir.path, "host.sock"), {
+      log,
+      maxFrameBytes: config.maxFrameBytes,
+      ...(options.traceIpc ? { trace: options.traceIpc } : {}),
+    });
+    const pluginEnv = pluginEnvironment(config, options.env);
+    const command = hostCommand(config, {
+      ...options.host,
+      socket: socket.path,
+      pluginsRoot,
+      denoDir: join(dir.path, "deno"),
+    }, pluginEnv);
+    const isolateEvents = pluginEvents(new CacheStore(cacheLimits(config)), log);
+    const supervisor = new Supervisor(files, {
+      log,
+      unfit: (generation) => missingPlugins(config, generation),
+      startHost: (events) =>
+        new HostProcess({
+          config,
+          command,
+          pluginEnv,
+          pluginsRoot,
+          socket,
+          version,
+          log,
+          isolateEvents,
+          ...events,
+        }),
+    });
+    const watching = new AbortController();
+    return {
+      supervisor,
+      command,
+      files,
+      start: () => supervisor.start(),
+      watch: () =>
+        void watchPlugins(config.pluginsDir, {
+          root: pluginsRoot,
+          current: files,
+          signal: watching.signal,
+          log,
+          onChange: (changed) => supervisor.reload(changed),
+        }),
+      async stop() {
+        watching.abort();
+        await supervisor.stop();
+        socket.close();
+        await dir.remove();
+      },
+    };
+  } catch (error) {
+    await dir.remove();
+    throw error;
+  }
+}
+
+/** Starts listening. The plugin runtime goes on by itself; while it has no generation, the fail policy answers. */
+export async function startGateway(
+  config: Config,
+  runtime: PluginRuntime,
+  options: GatewayOptions,
+): Promise<Gateway> {
+  const { log, dev } = options;
+  const { supervisor } = runtime;
+  const client = new UpstreamClient();
+  const upstreams = config.routes.flatMap((route) => route.upstreams);
+  const guard = new ForwardGuard({ ...config.forward, upstreams });
+  const handler = new Handler({
+    config,
+    log,
+    proxy: new Proxy(config.routes, { client, guard, log }),
+    generation: () => supervisor.current,
+    ...(dev ? { showsWay: true, explainAbsence: () => supervisor.problem } : {}),
+  });
+  let draining = false;
+  const notReady = () => {
+    if (draining) return "shutting down";
+    return (supervisor.current?.readyIsolates ?? 0) > 0
+      ? undefined
+      : supervisor.problem ?? "plugin runtime unavailable";
+  };
+  const cut = new AbortController();
+  const server = await serveOn(
+    config.listen,
+    { signal: cut.signal, log },
+    (request, info) => handler.handle(request, info),
+  );
+  let admin: Listening | undefined;
+  try {
+    admin = config.admin === false
+      ? undefined
+      : await serveOn(config.admin.listen, { log }, adminHandler({ notReady }));
+  } catch (error) {
+    cut.abort();
+    throw error;
+  }
+  log.info("listening", {
+    address: listenAddressText(server.address),
+    admin: admin && listenAddressText(admin.address),
+    pid: Deno.pid,
+  });
+  return {
+    address: server.address,
+    adminAddress: admin?.address,
+    async shutdown() {
+      draining = true;
+      log.info("draining", { inFlight: handler.inFlight });
+      const timer = setTimeout(() => {
+        log.warn("requests still running at the end of shutdownGraceMs are cut", {
+          inFlight: handler.inFlight,
+        });
+        cut.abort();
+      }, config.shutdownGraceMs);
+      await server.shutdown();
+      clearTimeout(timer);
+      client.close();
+      await Promise.all([runtime.stop(), admin?.shutdown()]);
+      log.info("stopped");
+    },
+  };
+}
+
+/** The loader accepts no other driver yet. */
+function cacheLimits({ services: { cache } }: Config): CacheLimits {
+  if (cache.driver !== "memory") {
+    throw new TypeError(`the cache driver ${cache.driver} is not built yet`);
+  }
+  return cache;
+}
+
+/** Plugins that a route names must be there: a route that silently ran without one would be open. */
+function missingPlugins(config: Config, { plugins }: Generation): string | undefined {
+  const names = new Set(plugins.map((each) => each.name));
+  const missing = config.routes.flatMap((route, index) =>
+    route.plugins === "all" ? [] : route.plugins
+      .filter((name) => !names.has(name))
+      .map((name) =>
+        `routes[${index}].plugins: there is no plugin ${JSON.stringify(name)} in pluginsDir`
+      )
+  );
+  return missing.length === 0 ? undefined : missing.join("\n");
+}
+
+function pluginEvents(cache: CacheStore, log: Log): Pick<IsolateEvents, "onLog" | "onCall"> {
+  return {
+    onLog: ({ level, message, fields, plugin, traceId }) =>
+      log[level](message, { traceId, plugin, fields }),
+    onCall: ({ method, args }) => cache.call(method, args),
+  };
+}

@@ -1,0 +1,242 @@
+/**
+ * Keeps a set of plugins running: starts the host, swaps in a new generation when files change, renews a host with a stuck
+ * thread, restarts one that died. Requests take a lease on the current generation and notice none of it.
+ *
+ * Changes are made one at a time, in this order each: build the new generation, swap, let the old one drain.
+ *
+ * @module
+ */
+
+import { errorText } from "./errors.ts";
+import type { Generation } from "./generation.ts";
+import { HostGoneError, HostProcess, PluginLoadError } from "./host_process.ts";
+import type { Log } from "./log.ts";
+import type { PluginFiles } from "./plugin_files.ts";
+
+export interface SupervisorNeeds {
+  readonly log: Log;
+  /** Starts a process and wires its events to the supervisor. */
+  readonly startHost: (events: Pick<SupervisorEvents, "onBlocked" | "onExit">) => HostProcess;
+  /** A set of plugins that the routes cannot work with: the reason, or `undefined`. */
+  readonly unfit: (generation: Generation) => string | undefined;
+}
+
+interface SupervisorEvents {
+  onBlocked(host: HostProcess): void;
+  onExit(host: HostProcess, reason: string): void;
+}
+
+/** How the first attempt to load went. */
+export type StartResult =
+  | { readonly kind: "ready" }
+  /** The plugins are at fault. */
+  | { readonly kind: "failed"; readonly reason: string }
+  /** The host process is; it is being restarted. */
+  | { readonly kind: "absent"; readonly reason: string };
+
+const KEPT_COPIES = 8;
+const FIRST_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 10_000;
+/** A host that lived this long was no part of a series of failures. */
+const STABLE_MS = 10_000;
+/** Requests on a host with a stuck thread may take this long to end before it is killed under them. */
+const BLOCKED_DRAIN_LIMIT_MS = 60_000;
+
+export class Supervisor {
+  readonly #needs: SupervisorNeeds;
+  readonly #hosts = new Set<HostProcess>();
+  #host: HostProcess | undefined;
+  #current: Generation | undefined;
+  #latest: PluginFiles;
+  #lastGood: PluginFiles | undefined;
+  #problem: string | undefined;
+  #copies: string[] = [];
+  #lastGeneration = 0;
+  #failures = 0;
+  #readyAt = 0;
+  #changes: Promise<unknown> = Promise.resolve();
+  #stopping = false;
+  #restartTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(files: PluginFiles, needs: SupervisorNeeds) {
+    this.#latest = files;
+    this.#needs = needs;
+  }
+
+  /** The generation for a new request; `undefined` while there is none, and the fail policy decides. */
+  get current(): Generation | undefined {
+    return this.#current;
+  }
+
+  /** Why the files on disk are not what is running; `undefined` when they are. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** The process that serves new requests. */
+  get hostPid(): number | undefined {
+    return this.#current && this.#host?.pid;
+  }
+
+  /** Starts the first host. It goes on trying when that fails for lack of a process. */
+  start(): Promise<StartResult> {
+    return this.#change(async () => {
+      try {
+        await this.#newHost();
+        return { kind: "ready" };
+      } catch (error) {
+        if (error instanceof PluginLoadError) return { kind: "failed", reason: error.message };
+        return { kind: "absent", reason: errorText(error) };
+      }
+    });
+  }
+
+  /** Puts a new state of the files to work. When it does not load, what runs goes on. */
+  reload(files: PluginFiles): void {
+    this.#latest = files;
+    void this.#change(async () => {
+      if (files !== this.#latest) return; // saved again in the meantime
+      try {
+        if (this.#host && this.#current) await this.#loadInto(this.#host, files);
+        else await this.#newHost();
+        this.#needs.log.info("plugins reloaded", {
+          plugins: this.#current?.plugins.map((each) => each.name).join(","),
+        });
+      } catch (error) {
+        this.#reportProblem(error);
+        // A thread of this host is stuck in the new files; what it serves moves to a process without them.
+        if (error instanceof PluginLoadError && error.blocked && this.#lastGood) {
+          await this.#launchLastGood(this.#lastGood);
+        }
+      }
+    });
+  }
+
+  /** Ends every host. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restartTimer);
+    this.#current = undefined;
+    await Promise.all([...this.#hosts].map((host) => host.end()));
+  }
+
+  #change<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#changes.then(change);
+    this.#changes = done.catch((error) =>
+      this.#needs.log.error("a change of plugins failed", { error: errorText(error) })
+    );
+    return done;
+  }
+
+  /** A new process with the latest files, or, when those do not load, with the ones that did before. */
+  async #newHost(): Promise<void> {
+    try {
+      await this.#launch(this.#latest);
+    } catch (error) {
+      if (!(error instanceof PluginLoadError) || !this.#lastGood) throw error;
+      this.#reportProblem(error);
+      await this.#launchLastGood(this.#lastGood);
+    }
+  }
+
+  async #launchLastGood(files: PluginFiles): Promise<void> {
+    this.#needs.log.warn(
+      "the plugin files on disk do not load; the last set that did is loaded again",
+    );
+    await this.#launch(files);
+  }
+
+  async #launch(files: PluginFiles): Promise<void> {
+    if (this.#stopping) return;
+    const host = this.#needs.startHost({
+      onBlocked: (from) => this.#onBlocked(from),
+      onExit: (from, reason) => this.#onExit(from, reason),
+    });
+    this.#hosts.add(host);
+    try {
+      await this.#loadInto(host, files);
+    } catch (error) {
+      void host.end();
+      // Broken files wait for the next save; a process that failed is tried again by itself.
+      if (error instanceof HostGoneError && !this.#current && !this.#stopping) this.#restart();
+      throw error;
+    }
+  }
+
+  async #loadInto(host: HostProcess, files: PluginFiles): Promise<void> {
+    const generation = await host.load(++this.#lastGeneration, files);
+    const unfit = this.#needs.unfit(generation);
+    if (unfit) {
+      generation.retire();
+      throw new PluginLoadError(unfit);
+    }
+    const [oldHost, old] = [this.#host, this.#current];
+    this.#host = host;
+    this.#current = generation;
+    this.#lastGood = files;
+    if (files === this.#latest) this.#problem = undefined;
+    this.#readyAt = performance.now();
+    if (this.#failures > 0) this.#needs.log.info("the plugin host is back", { pid: host.pid });
+    this.#failures = 0;
+    old?.retire();
+    void this.#prune(files);
+    if (oldHost && oldHost !== host) void this.#drain(oldHost, old);
+  }
+
+  /** Ends a host when the requests on its last generation are done. */
+  async #drain(host: HostProcess, generation: Generation | undefined): Promise<void> {
+    const until = performance.now() + BLOCKED_DRAIN_LIMIT_MS;
+    while (generation?.busy && !generation.closed && performance.now() < until && !this.#stopping) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await host.end();
+  }
+
+  /** Old copies are removed; a few stay, for generations that still drain. */
+  async #prune(files: PluginFiles): Promise<void> {
+    this.#copies = [...this.#copies.filter((each) => each !== files.path), files.path];
+    for (const path of this.#copies.splice(0, Math.max(0, this.#copies.length - KEPT_COPIES))) {
+      if (path !== this.#latest.path) await Deno.remove(path, { recursive: true }).catch(() => {});
+    }
+  }
+
+  #onBlocked(host: HostProcess): void {
+    if (host !== this.#host) return;
+    this.#needs.log.warn("a hook blocked its isolate; the plugin host is renewed", {
+      pid: host.pid,
+    });
+    void this.#change(async () => {
+      if (host !== this.#host) return;
+      await this.#newHost();
+      this.#needs.log.info("the plugin host was renewed", { pid: this.#host?.pid });
+    });
+  }
+
+  #onExit(host: HostProcess, reason: string): void {
+    this.#hosts.delete(host);
+    if (host !== this.#host || this.#stopping) return;
+    this.#host = undefined;
+    this.#current = undefined;
+    this.#needs.log.error("the plugin host died", { pid: host.pid, reason });
+    if (performance.now() - this.#readyAt > STABLE_MS) this.#failures = 0;
+    this.#restart();
+  }
+
+  /** Exponential backoff with jitter, so that many gateways do not restart in step. */
+  #restart(): void {
+    const limitMs = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** this.#failures++);
+    const delayMs = Math.round(limitMs * (0.5 + Math.random() / 2));
+    this.#needs.log.info("the plugin host is restarted", { delayMs });
+    this.#restartTimer = setTimeout(() => {
+      void this.#change(async () => {
+        if (this.#current || this.#stopping) return;
+        await this.#newHost();
+      });
+    }, delayMs);
+  }
+
+  #reportProblem(error: unknown): void {
+    this.#problem = errorText(error);
+    this.#needs.log.error("plugins did not load; what runs goes on", { reason: this.#problem });
+  }
+}

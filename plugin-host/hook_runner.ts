@@ -1,0 +1,185 @@
+/**
+ * Runs one hook of one plugin in its time, and turns whatever happens into the `result` that the gateway gets.
+ *
+ * @module
+ */
+
+import type { HookFrame, HookResult, LogRecord } from "../protocol/messages.ts";
+import { isEmpty, type Patch } from "../protocol/patch.ts";
+import { HookScope, Rejection } from "./context.ts";
+import { isolateLog, logRecord } from "./isolate_log.ts";
+import { describeError } from "./json.ts";
+import type { Log, Plugin, Services } from "./mod.ts";
+
+/** Log records of one hook beyond this number are dropped; the last one says so. */
+const MAX_LOGS_PER_HOOK = 200;
+
+export interface RunnerNeeds {
+  /** The services of one hook; `signal` aborts at its deadline. */
+  readonly services: (frame: HookFrame, signal: () => AbortSignal) => Services;
+  /** Takes what a hook logs after its result was sent. */
+  readonly lateLog: (record: LogRecord, frame: HookFrame) => void;
+}
+
+type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+type Decision = Without<HookResult, "type" | "id" | "plugin" | "durationMs" | "logs">;
+
+class TimedOut {}
+
+/** Runs the hook that `frame` asks for. Never throws. */
+export async function runHook(
+  plugin: Plugin,
+  frame: HookFrame,
+  needs: RunnerNeeds,
+): Promise<HookResult> {
+  const deadline = new Deadline(frame.timeoutMs);
+  const logs = new HookLogs((record) => needs.lateLog(record, frame));
+  const scope = new HookScope({
+    hook: frame.hook,
+    input: frame.ctx,
+    log: logs.log,
+    services: () => needs.services(frame, deadline.signal),
+    signal: deadline.signal,
+  });
+  const decision = await decide(plugin, frame, { scope, deadline, logs });
+  scope.close();
+  const records = logs.close();
+  return {
+    type: "result",
+    id: frame.id,
+    plugin: frame.plugin,
+    durationMs: deadline.elapsedMs,
+    ...(records.length > 0 ? { logs: records } : {}),
+    ...decision,
+  };
+}
+
+interface Run {
+  readonly scope: HookScope;
+  readonly deadline: Deadline;
+  readonly logs: HookLogs;
+}
+
+async function decide(plugin: Plugin, frame: HookFrame, run: Run): Promise<Decision> {
+  const { scope, deadline } = run;
+  try {
+    await deadline.within(() => plugin[frame.hook]?.(scope.ctx));
+    // A rejection stands also when the plugin caught what `ctx.reject` threw.
+    return scope.rejection ? rejected(scope.rejection, scope) : proposed(scope);
+  } catch (error) {
+    // Before the time limit: a refusal that was made in time must not end as a "continue".
+    const rejection = scope.rejection ?? (error instanceof Rejection ? error : undefined);
+    if (rejection) return rejected(rejection, scope);
+    if (error instanceof TimedOut) return { action: "continue", timedOut: true };
+    await callOnError(plugin, error, run);
+    return { action: "continue", error: describeError(error) };
+  }
+}
+
+function proposed(scope: HookScope): Decision {
+  const patch = scope.patch();
+  if (scope.forward !== undefined) {
+    return { action: "forward", url: scope.forward, ...section(patch) };
+  }
+  return isEmpty(patch) ? { action: "continue" } : { action: "modify", patch };
+}
+
+function rejected(rejection: Rejection, scope: HookScope): Decision {
+  const { status, message, headers } = rejection;
+  let patch: Patch = {};
+  try {
+    patch = scope.patch();
+  } catch {
+    // What the hook left in `state` is no JSON. The refusal is what counts, and nobody reads the state after it.
+  }
+  return { action: "reject", status, message, headers, ...section(patch) };
+}
+
+function section(patch: Patch): { readonly patch?: Patch } {
+  return isEmpty(patch) ? {} : { patch };
+}
+
+async function callOnError(
+  plugin: Plugin,
+  error: unknown,
+  { scope, deadline, logs }: Run,
+): Promise<void> {
+  try {
+    await deadline.within(() => plugin.onError?.(error, scope.ctx));
+  } catch (second) {
+    if (second instanceof TimedOut || second instanceof Rejection) return;
+    logs.log.error("onError failed", { error: second });
+  }
+}
+
+/** The time of one hook. */
+class Deadline {
+  readonly #startedAt = performance.now();
+  readonly #limitMs: number;
+  #signal: AbortSignal | undefined;
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+  }
+
+  get elapsedMs(): number {
+    return Math.round((performance.now() - this.#startedAt) * 1000) / 1000;
+  }
+
+  /** Aborts when the time is over, also when the hook has long ended: what it left running is bounded too. */
+  readonly signal = (): AbortSignal => this.#signal ??= AbortSignal.timeout(this.#remainingMs());
+
+  /** @throws {TimedOut} when the time is over first; what `run` throws otherwise */
+  async within(run: () => unknown): Promise<void> {
+    const pending = run();
+    if (isThenable(pending)) await this.#race(Promise.resolve(pending));
+    // It may have blocked the isolate, so that no timer could fire.
+    if (performance.now() - this.#startedAt > this.#limitMs) throw new TimedOut();
+  }
+
+  #race(pending: Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new TimedOut()), this.#remainingMs());
+      pending.then(resolve, reject).finally(() => clearTimeout(timer));
+    });
+  }
+
+  #remainingMs(): number {
+    return Math.max(0, this.#limitMs - (performance.now() - this.#startedAt));
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (typeof value === "object" || typeof value === "function") && value !== null &&
+    "then" in value;
+}
+
+/** Collects what a hook logs; after `close` records go out by themselves. */
+class HookLogs {
+  readonly log: Log = isolateLog((record) => this.#add(record));
+  readonly #late: (record: LogRecord) => void;
+  #records: LogRecord[] = [];
+  #closed = false;
+
+  constructor(late: (record: LogRecord) => void) {
+    this.#late = late;
+  }
+
+  close(): readonly LogRecord[] {
+    this.#closed = true;
+    return this.#records;
+  }
+
+  #add(record: LogRecord): void {
+    if (this.#closed) return this.#late(record);
+    if (this.#records.length < MAX_LOGS_PER_HOOK) this.#records.push(record);
+    else if (this.#records.length === MAX_LOGS_PER_HOOK) {
+      this.#records.push(
+        logRecord(
+          "warn",
+          `more than ${MAX_LOGS_PER_HOOK} log records in one hook; the rest is dropped`,
+        ),
+      );
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Plugin data on its way to the gateway: made plain JSON here, where an error can name what the plugin did.
+ *
+ * @module
+ */
+
+import { assertDepth } from "../protocol/messages.ts";
+import type { Json } from "../protocol/snapshot.ts";
+
+const UNSHOWABLE = "a value that cannot be shown";
+
+/**
+ * `value` as plain JSON, detached from the plugin's own object; `null` for `undefined`.
+ *
+ * @throws {TypeError} when it cannot be JSON (a function, a cycle, a BigInt, too deep)
+ */
+export function toJson(value: unknown, what: string): Json {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "string" || typeof value === "boolean") return value;
+  let json: Json | undefined;
+  try {
+    const text: string | undefined = JSON.stringify(value);
+    if (text !== undefined) json = JSON.parse(text);
+    // After `stringify`: it calls a cycle a cycle, and what counts is what it made of `toJSON`.
+    assertDepth(json, what);
+  } catch (cause) {
+    throw new TypeError(`${what} cannot be sent as JSON: ${describeError(cause).message}`, {
+      cause,
+    });
+  }
+  if (json === undefined) throw new TypeError(`${what} is a ${typeof value}, which is not JSON`);
+  return json;
+}
+
+/** Log fields as JSON, whatever they are: errors with their stack, what cannot be JSON as text. */
+export function toJsonFields(fields: Readonly<Record<string, unknown>>): Record<string, Json> {
+  const json: Record<string, Json> = Object.create(null);
+  for (const [key, value] of Object.entries(fields)) {
+    try {
+      json[key] = toJson(value instanceof Error ? describeError(value) : value, key);
+    } catch {
+      json[key] = safeString(value);
+    }
+  }
+  return json;
+}
+
+/** Anything thrown, in the shape that crosses the socket. */
+export function describeError(error: unknown): { name: string; message: string; stack?: string } {
+  try {
+    if (!(error instanceof Error)) return { name: "Error", message: String(error) };
+    const { name, message, stack } = error;
+    return {
+      name: String(name),
+      message: String(message),
+      ...(typeof stack === "string" ? { stack } : {}),
+    };
+  } catch { // a getter or a `toString` of the plugin
+    return { name: "Error", message: UNSHOWABLE };
+  }
+}
+
+function safeString(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return UNSHOWABLE;
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Finds the plugin files of a folder and loads them into this isolate, in file-name order.
+ *
+ * @module
+ */
+
+import type { PluginManifest } from "../protocol/messages.ts";
+import type { HookName, Json } from "../protocol/snapshot.ts";
+import { describeError } from "./json.ts";
+import type { Log, Plugin, Services } from "./mod.ts";
+
+const HOOKS = ["beforeRequest", "afterResponse"] as const satisfies readonly HookName[];
+const FUNCTIONS = ["onLoad", ...HOOKS, "onError"] as const;
+const MEMBERS: readonly string[] = [...FUNCTIONS, "onTimeout", "onHookError", "readsBodies"];
+const FILE_NAME = /^\d{3}-[A-Za-z0-9._-]+\.(?:ts|mts|js|mjs)$/;
+
+export interface LoadedPlugin {
+  readonly manifest: PluginManifest;
+  readonly plugin: Plugin;
+}
+
+export interface LoadNeeds {
+  /** `pluginConfig` of the configuration, by plugin name. */
+  readonly config: { readonly [plugin: string]: Json };
+  readonly env: Readonly<Record<string, string>>;
+  readonly services: Services;
+  readonly log: (plugin: string) => Log;
+}
+
+/** Why a set of plugins cannot go live: which file, where in it, and what to do. */
+export class LoadError extends Error {
+  override readonly name = "LoadError";
+  readonly file: string;
+  readonly line: number | undefined;
+  readonly column: number | undefined;
+
+  constructor(file: string, message: string, place: { line?: number; column?: number } = {}) {
+    super(message);
+    this.file = file;
+    this.line = place.line;
+    this.column = place.column;
+  }
+}
+
+/**
+ * The names of the plugin files in `dir`, in the order in which their hooks run (by code unit).
+ *
+ * @throws {LoadError} for a script that is neither named like a plugin nor marked as something else
+ */
+export async function pluginFiles(dir: URL): Promise<string[]> {
+  const files: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    if (isDirectory || !/\.(?:ts|mts|js|mjs)$/.test(name) || isNoPlugin(name)) continue;
+    if (!FILE_NAME.test(name)) {
+      throw new LoadError(
+        name,
+        `not named like a plugin ("001-name.ts"); rename it, or start its name with "_" to keep it as a helper`,
+      );
+    }
+    files.push(name);
+  }
+  return files.sort();
+}
+
+function isNoPlugin(name: string): boolean {
+  return name.startsWith("_") || name.startsWith(".") || name.endsWith(".d.ts") ||
+    /[._]test\.[a-z]+$/.test(name);
+}
+
+/**
+ * Imports `files` of `dir` one after another, checks their shape and runs their `onLoad`.
+ *
+ * @throws {LoadError} at the first one that does not load
+ */
+export async function loadPlugins(
+  dir: URL,
+  files: readonly string[],
+  needs: LoadNeeds,
+): Promise<LoadedPlugin[]> {
+  const loaded = new Map<string, LoadedPlugin>();
+  for (const file of files) {
+    const name = file.slice(0, file.lastIndexOf("."));
+    const twin = loaded.get(name);
+    if (twin) {
+      throw new LoadError(
+        file,
+        `has the same plugin name as "${twin.manifest.file}"; rename one of them`,
+      );
+    }
+    const module = await importPlugin(dir, file);
+    const plugin = checkShape(file, module.default);
+    await runOnLoad(plugin, name, file, dir, needs);
+    loaded.set(name, { plugin, manifest: describe(plugin, name, file) });
+  }
+  return [...loaded.values()];
+}
+
+async function importPlugin(dir: URL, file: string): Promise<{ default?: unknown }> {
+  try {
+    return await import(new URL(file, dir).href);
+  } catch (error) {
+    throw located(error, dir, file, "does not load");
+  }
+}
+
+async function runOnLoad(
+  plugin: Plugin,
+  name: string,
+  file: string,
+  dir: URL,
+  needs: LoadNeeds,
+): Promise<void> {
+  try {
+    await plugin.onLoad?.({
+      config: structuredClone(Object.hasOwn(needs.config, name) ? needs.config[name] as Json : {}),
+      env: needs.env,
+      services: needs.services,
+      log: needs.log(name),
+    });
+  } catch (error) {
+    throw located(error, dir, file, "onLoad failed");
+  }
+}
+
+/** @throws {LoadError} */
+function checkShape(file: string, value: unknown): Plugin {
+  if (value === undefined) {
+    throw new LoadError(
+      file,
+      `has no default export; end it with "export default { … } satisfies Plugin"`,
+    );
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new LoadError(file, `its default export is not an object with hooks`);
+  }
+  const members = value as Record<string, unknown>;
+  for (const key of Object.keys(members)) {
+    if (!MEMBERS.includes(key)) {
+      throw new LoadError(
+        file,
+        `"${key}" is not a member of a plugin; there are ${MEMBERS.join(", ")}`,
+      );
+    }
+  }
+  for (const key of FUNCTIONS) {
+    if (members[key] !== undefined && typeof members[key] !== "function") {
+      throw new LoadError(file, `"${key}" is ${kindOf(members[key])}, not a function`);
+    }
+  }
+  for (const key of ["onTimeout", "onHookError"]) {
+    if (members[key] !== undefined && members[key] !== "continue" && members[key] !== "reject") {
+      throw new LoadError(file, `"${key}" is ${kindOf(members[key])}, not "continue" or "reject"`);
+    }
+  }
+  if (members.readsBodies !== undefined && typeof members.readsBodies !== "boolean") {
+    throw new LoadError(file, `"readsBodies" is ${kindOf(members.readsBodies)}, not true or false`);
+  }
+  return value as Plugin;
+}
+
+function describe(plugin: Plugin, name: string, file: string): PluginManifest {
+  return {
+    name,
+    file,
+    hooks: HOOKS.filter((hook) => plugin[hook] !== undefined),
+    readsBodies: plugin.readsBodies ?? true,
+    ...(plugin.onTimeout ? { onTimeout: plugin.onTimeout } : {}),
+    ...(plugin.onHookError ? { onHookError: plugin.onHookError } : {}),
+  };
+}
+
+function kindOf(value: unknown): string {
+  return typeof value === "string"
+    ? JSON.stringify(value)
+    : value === null
+    ? "null"
+    : `${typeof value === "object" ? "an" : "a"} ${typeof value}`;
+}
+
+/** Finds the place in the plugins folder that an error speaks of, in its message (syntax) or its stack. */
+function located(error: unknown, dir: URL, file: string, what: string): LoadError {
+  const { name, message, stack = "" } = describeError(error);
+  const path = decodeURIComponent(dir.pathname);
+  // Deno writes the URL into a syntax error's message as it is, and into a stack decoded.
+  const text = `${message}\n${stack}`.replaceAll(`file://${path}`, dir.href);
+  const place = text.split(dir.href).slice(1).map((part) => /^([^\s:()]+):(\d+):(\d+)/.exec(part))
+    .find(Boolean);
+  const plain = `${name}: ${message}`.replaceAll(dir.href, "").replaceAll(`file://${path}`, "")
+    .replaceAll(path, "");
+  return new LoadError(
+    place?.[1] ?? file,
+    `${what}: ${plain}`,
+    place ? { line: Number(place[2]), column: Number(place[3]) } : {},
+  );
+}

@@ -1,0 +1,37 @@
+/**
+ * `services.http` in an isolate: the platform's `fetch`, with the trace headers set and the hook's time as its limit.
+ * Which hosts it reaches is decided by the process's permissions, not here.
+ *
+ * @module
+ */
+
+import type { HttpService } from "../mod.ts";
+
+export interface HttpServiceOptions {
+  readonly traceHeaders: Readonly<Record<string, string>>;
+  readonly signal: () => AbortSignal;
+}
+
+/** Taken before any plugin runs, so that a plugin that replaces the global changes only its own calls. */
+const platformFetch = globalThis.fetch;
+
+export function httpService({ traceHeaders, signal }: HttpServiceOptions): HttpService {
+  return Object.freeze({
+    async fetch(input: string | URL, init: RequestInit = {}): Promise<Response> {
+      const headers = new Headers(init.headers);
+      for (const [name, value] of Object.entries(traceHeaders)) headers.set(name, value);
+      const signals = init.signal ? [signal(), init.signal] : [signal()];
+      try {
+        return await platformFetch(input, { ...init, headers, signal: AbortSignal.any(signals) });
+      } catch (error) {
+        if (error instanceof Error && error.name === "NotCapable") {
+          throw new Error(
+            `${new URL(input).host} is not a host that plugins may reach; name it in "pluginNet"`,
+            { cause: error },
+          );
+        }
+        throw error;
+      }
+    },
+  });
+}

@@ -1,0 +1,211 @@
+/**
+ * Inside an isolate: connect to the gateway, give up the right to do so again, load the plugins, run hooks.
+ *
+ * @module
+ */
+
+import { Connection } from "../protocol/connection.ts";
+import { FrameError } from "../protocol/frame.ts";
+import {
+  decodeToIsolate,
+  type FromIsolate,
+  type HookFrame,
+  type HookResult,
+  PROTOCOL_VERSION,
+  type ToIsolate,
+} from "../protocol/messages.ts";
+import type { Json } from "../protocol/snapshot.ts";
+import { runHook } from "./hook_runner.ts";
+import type { IsolateInit, IsolateReport } from "./isolate_messages.ts";
+import { describeError } from "./json.ts";
+import { type LoadedPlugin, LoadError, loadPlugins } from "./loader.ts";
+import { isolateLog } from "./isolate_log.ts";
+import type { Services } from "./mod.ts";
+import { cacheService, type Call } from "./services/cache.ts";
+import { httpService } from "./services/http.ts";
+import { MarkWriter } from "./start_mark.ts";
+
+/** Calls of one isolate that may wait for the gateway at a time; a further one is refused. */
+const MAX_PENDING_CALLS = 1000;
+
+const scope = globalThis as unknown as {
+  onmessage: ((event: MessageEvent<IsolateInit>) => void) | null;
+  addEventListener(type: string, listener: (event: Event) => void): void;
+  close(): void;
+};
+
+scope.onmessage = ({ data, ports }) => {
+  scope.onmessage = null;
+  const [port] = ports;
+  if (port) void start(data, (report) => port.postMessage(report));
+};
+
+async function start(init: IsolateInit, report: (report: IsolateReport) => void): Promise<void> {
+  const socket = await Deno.connect({ transport: "unix", path: init.socket });
+  const connection = new Connection<FromIsolate>(socket, { maxFrameBytes: init.maxFrameBytes });
+  connection.send({
+    type: "hello",
+    protocol: PROTOCOL_VERSION,
+    role: "isolate",
+    generation: init.generation,
+    isolate: init.isolate,
+    pid: Deno.pid,
+    version: init.version,
+    secret: init.secret,
+  });
+  await connection.flushed();
+  await giveUpSocket(init.socket);
+  const isolate = new Isolate(init, connection);
+  void connection.receive((message) => isolate.accept(decodeToIsolate(message))).finally(() =>
+    scope.close()
+  );
+  report(await isolate.load());
+}
+
+/** From here on plugin code runs in this isolate; it must not be able to pose as another one. */
+async function giveUpSocket(path: string): Promise<void> {
+  await Deno.permissions.revoke({ name: "net", host: `unix:${path}` });
+  await Deno.permissions.revoke({ name: "read", path });
+  await Deno.permissions.revoke({ name: "write", path });
+}
+
+class Isolate {
+  readonly #init: IsolateInit;
+  readonly #connection: Connection<FromIsolate>;
+  readonly #mark: MarkWriter;
+  readonly #plugins = new Map<string, LoadedPlugin>();
+  readonly #calls = new Map<number, PromiseWithResolvers<Json>>();
+  #lastCall = 0;
+
+  constructor(init: IsolateInit, connection: Connection<FromIsolate>) {
+    this.#init = init;
+    this.#connection = connection;
+    this.#mark = new MarkWriter(init.mark);
+    for (const type of ["unhandledrejection", "error"]) {
+      scope.addEventListener(type, (event) => this.#keepAlive(event));
+    }
+  }
+
+  async load(): Promise<IsolateReport> {
+    const { dirUrl, files, pluginConfig, env } = this.#init;
+    try {
+      const plugins = await loadPlugins(new URL(dirUrl), files, {
+        config: pluginConfig,
+        env,
+        services: this.#services({}, () => new AbortController().signal),
+        log: (plugin) => isolateLog((record) => this.#send({ type: "log", plugin, ...record })),
+      });
+      for (const each of plugins) this.#plugins.set(each.manifest.name, each);
+      return { kind: "ready", plugins: plugins.map((each) => each.manifest) };
+    } catch (error) {
+      const { file, line, column, message } = error instanceof LoadError
+        ? error
+        : new LoadError("plugins", describeError(error).message);
+      return { kind: "failed", file, line, column, message };
+    }
+  }
+
+  accept(message: ToIsolate): void {
+    switch (message.type) {
+      case "hook":
+        return void this.#runHook(message);
+      case "return":
+        return this.#settleCall(message);
+      case "refused":
+        return scope.close();
+    }
+  }
+
+  async #runHook(frame: HookFrame): Promise<void> {
+    if (!this.#mark.begin(frame.id)) return;
+    const loaded = this.#plugins.get(frame.plugin);
+    if (!loaded) {
+      return this.#sendResult(
+        failure(frame, new Error(`no plugin "${frame.plugin}" in this isolate`)),
+      );
+    }
+    const traceHeaders = {
+      "x-request-id": frame.traceId,
+      ...(frame.traceparent ? { traceparent: frame.traceparent } : {}),
+    };
+    this.#sendResult(
+      await runHook(loaded.plugin, frame, {
+        services: (_, signal) => this.#services(traceHeaders, signal),
+        lateLog: (record, { plugin, traceId }) =>
+          this.#send({ type: "log", plugin, traceId, ...record }),
+      }),
+    );
+  }
+
+  #sendResult(result: HookResult): void {
+    try {
+      this.#connection.send(result);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.#connection.send(
+        failure(result, new Error("what the hook proposed is larger than a frame may be")),
+      );
+    }
+  }
+
+  #services(traceHeaders: Readonly<Record<string, string>>, signal: () => AbortSignal): Services {
+    return Object.freeze({
+      http: httpService({ traceHeaders, signal }),
+      cache: cacheService(this.#call),
+    });
+  }
+
+  readonly #call: Call = (method, args) => {
+    if (this.#calls.size >= MAX_PENDING_CALLS) {
+      return Promise.reject(
+        new Error(`more than ${MAX_PENDING_CALLS} service calls are waiting in this isolate`),
+      );
+    }
+    const id = ++this.#lastCall;
+    const pending = Promise.withResolvers<Json>();
+    this.#connection.send({ type: "call", id, service: "cache", method, args });
+    this.#calls.set(id, pending);
+    return pending.promise;
+  };
+
+  #settleCall({ id, value, error }: Extract<ToIsolate, { type: "return" }>): void {
+    const pending = this.#calls.get(id);
+    this.#calls.delete(id);
+    if (error !== undefined) pending?.reject(new Error(error));
+    else pending?.resolve(value ?? null);
+  }
+
+  /** A stray rejection or error of one plugin must not end the isolate for all the others. */
+  #keepAlive(event: Event): void {
+    event.preventDefault();
+    const cause = "reason" in event ? event.reason : (event as ErrorEvent).error;
+    this.#send({
+      type: "log",
+      level: "error",
+      message: `${event.type === "error" ? "uncaught error" : "unhandled rejection"} in a plugin`,
+      fields: { error: describeError(cause) },
+    });
+  }
+
+  #send(message: FromIsolate): void {
+    try {
+      this.#connection.send(message);
+    } catch {
+      // A log record larger than a frame: there is nobody to tell but the log.
+    }
+  }
+}
+
+function failure(
+  { id, plugin }: { readonly id: number; readonly plugin: string },
+  error: Error,
+): HookResult {
+  return {
+    type: "result",
+    id,
+    plugin,
+    action: "continue",
+    error: describeError(error),
+    durationMs: 0,
+  };
+}

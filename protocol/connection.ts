@@ -1,0 +1,139 @@
+/**
+ * Messages over one stream socket, for both ends: frames in, frames out, and a bound on what may wait to be written.
+ * The socket is passed in, so that this file knows no runtime.
+ *
+ * @module
+ */
+
+import { encodeFrame, FrameDecoder, FrameError, MAX_FRAME_BYTES } from "./frame.ts";
+import { MessageError } from "./decode.ts";
+
+/** The part of a stream socket that is used here. */
+export interface Duplex {
+  read(buffer: Uint8Array): Promise<number | null>;
+  write(bytes: Uint8Array): Promise<number>;
+  close(): void;
+}
+
+export interface ConnectionOptions {
+  readonly maxFrameBytes?: number;
+  /** How much may wait for a peer that does not read, in bytes; beyond it the connection is closed. */
+  readonly maxQueuedBytes?: number;
+  /** Sees every message, for debugging. */
+  readonly trace?: (direction: "in" | "out", message: object) => void;
+}
+
+const READ_BYTES = 64 * 1024;
+const DEFAULT_MAX_QUEUED_BYTES = 64 * 1024 * 1024;
+
+/** One connection. `Out` is what this end sends. */
+export class Connection<Out extends object> {
+  readonly #socket: Duplex;
+  readonly #decoder: FrameDecoder;
+  readonly #maxFrameBytes: number;
+  readonly #maxQueuedBytes: number;
+  readonly #trace: ConnectionOptions["trace"];
+  #queue: Uint8Array[] = [];
+  /** Of the queue and of the write that is under way. */
+  #queuedBytes = 0;
+  #flushing: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(socket: Duplex, options: ConnectionOptions = {}) {
+    this.#socket = socket;
+    this.#maxFrameBytes = options.maxFrameBytes ?? MAX_FRAME_BYTES;
+    this.#maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
+    this.#decoder = new FrameDecoder(this.#maxFrameBytes);
+    this.#trace = options.trace;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Queues one message. What comes while a write is under way goes out in one write after it.
+   *
+   * @throws {FrameError} when the message is over the frame limit; nothing was sent then
+   */
+  send(message: Out): void {
+    if (this.#closed) return;
+    const frame = encodeFrame(message, this.#maxFrameBytes);
+    this.#trace?.("out", message);
+    this.#queue.push(frame);
+    this.#queuedBytes += frame.length;
+    if (this.#queuedBytes > this.#maxQueuedBytes) return this.close();
+    this.#flushing ??= this.#flush();
+  }
+
+  /**
+   * Hands every incoming object to `onMessage`, in order, until the peer or this end closes.
+   *
+   * @returns why it ended: `undefined` for a plain close, else the `FrameError` or `MessageError` the peer caused
+   */
+  async receive(
+    onMessage: (message: object) => void,
+  ): Promise<FrameError | MessageError | undefined> {
+    const buffer = new Uint8Array(READ_BYTES);
+    try {
+      while (!this.#closed) {
+        const length = await this.#socket.read(buffer).catch(() => null);
+        if (length === null) return undefined;
+        for (const message of this.#decoder.push(buffer.subarray(0, length))) {
+          if (this.#closed) return undefined;
+          this.#trace?.("in", message);
+          onMessage(message);
+        }
+      }
+    } catch (error) {
+      if (error instanceof FrameError || error instanceof MessageError) return error;
+      throw error;
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Resolves when everything queued so far is written, or the connection is closed. */
+  async flushed(): Promise<void> {
+    await this.#flushing;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#queue = [];
+    this.#socket.close();
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      while (this.#queue.length > 0) {
+        const bytes = this.#take();
+        let written = 0;
+        while (written < bytes.length && !this.#closed) {
+          written += await this.#socket.write(bytes.subarray(written));
+        }
+        this.#queuedBytes -= bytes.length;
+      }
+    } catch {
+      this.close();
+    } finally {
+      this.#flushing = undefined;
+    }
+  }
+
+  #take(): Uint8Array {
+    const [first] = this.#queue;
+    let bytes = first as Uint8Array;
+    if (this.#queue.length > 1) {
+      bytes = new Uint8Array(this.#queuedBytes);
+      let at = 0;
+      for (const frame of this.#queue) {
+        bytes.set(frame, at);
+        at += frame.length;
+      }
+    }
+    this.#queue = [];
+    return bytes;
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * Small strict decoders: each takes a value that came out of `JSON.parse` and gives it back typed, or throws a
+ * `MessageError` that names the place. Unknown keys are refused. Values are checked in place, not copied.
+ *
+ * @module
+ */
+
+/** A frame that holds JSON, but not a message of this protocol. */
+export class MessageError extends Error {
+  override readonly name = "MessageError";
+}
+
+/** Checks one value; `path` is where it stands, for the error. */
+export type Decoder<T> = (value: unknown, path: string) => T;
+type Optional<T> = Decoder<T> & { readonly optional: true };
+export type Decoded<D> = D extends Decoder<infer T> ? T : never;
+
+type Fields = { readonly [key: string]: Decoder<unknown> };
+type OptionalKeys<F extends Fields> = {
+  [K in keyof F]: F[K] extends Optional<unknown> ? K : never;
+}[keyof F];
+export type ObjectOf<F extends Fields> =
+  & { readonly [K in Exclude<keyof F, OptionalKeys<F>>]: Decoded<F[K]> }
+  & { readonly [K in OptionalKeys<F>]?: Decoded<F[K]> };
+
+function fail(path: string, expected: string): never {
+  throw new MessageError(`${path} is not ${expected}`);
+}
+
+export const string: Decoder<string> = (value, path) =>
+  typeof value === "string" ? value : fail(path, "a string");
+
+export const boolean: Decoder<boolean> = (value, path) =>
+  typeof value === "boolean" ? value : fail(path, "true or false");
+
+/** A non-negative safe integer. */
+export const count: Decoder<number> = (value, path) =>
+  Number.isSafeInteger(value) && (value as number) >= 0 ? value as number : fail(path, "a count");
+
+export const number: Decoder<number> = (value, path) =>
+  Number.isFinite(value) ? value as number : fail(path, "a number");
+
+export function literal<const T extends string | number>(...allowed: readonly T[]): Decoder<T> {
+  return (value, path) =>
+    (allowed as readonly unknown[]).includes(value)
+      ? value as T
+      : fail(path, allowed.map((each) => JSON.stringify(each)).join(" or "));
+}
+
+export function optional<T>(decoder: Decoder<T>): Optional<T> {
+  const check: Decoder<T> = (value, path) => decoder(value, path);
+  return Object.assign(check, { optional: true as const });
+}
+
+export function nullable<T>(decoder: Decoder<T>): Decoder<T | null> {
+  return (value, path) => value === null ? null : decoder(value, path);
+}
+
+export function either<A, B>(
+  isFirst: (value: unknown) => boolean,
+  first: Decoder<A>,
+  second: Decoder<B>,
+): Decoder<A | B> {
+  return (value, path) => isFirst(value) ? first(value, path) : second(value, path);
+}
+
+export function arrayOf<T>(decoder: Decoder<T>): Decoder<readonly T[]> {
+  return (value, path) => {
+    if (!Array.isArray(value)) fail(path, "a list");
+    value.forEach((each, index) => decoder(each, `${path}[${index}]`));
+    return value;
+  };
+}
+
+export function mapOf<T>(decoder: Decoder<T>): Decoder<{ readonly [key: string]: T }> {
+  return (value, path) => {
+    const map = record(value, path);
+    for (const key of Object.keys(map)) decoder(map[key], `${path}[${JSON.stringify(key)}]`);
+    return map as { readonly [key: string]: T };
+  };
+}
+
+export function object<const F extends Fields>(fields: F): Decoder<ObjectOf<F>> {
+  const required = Object.keys(fields).filter((key) => !("optional" in (fields[key] ?? {})));
+  return (value, path) => {
+    const map = record(value, path);
+    for (const key of Object.keys(map)) {
+      if (!Object.hasOwn(fields, key)) {
+        throw new MessageError(`${path} has an unknown key ${JSON.stringify(key)}`);
+      }
+      fields[key]?.(map[key], `${path}.${key}`);
+    }
+    for (const key of required) if (!Object.hasOwn(map, key)) fail(`${path}.${key}`, "there");
+    return map as ObjectOf<F>;
+  };
+}
+
+/** A union told apart by the string under `tag`. */
+export function union<const D extends { readonly [name: string]: Decoder<unknown> }>(
+  tag: string,
+  members: D,
+): Decoder<Decoded<D[keyof D]>> {
+  return (value, path) => {
+    const name = record(value, path)[tag];
+    const member = typeof name === "string" && Object.hasOwn(members, name)
+      ? members[name]
+      : undefined;
+    if (!member) {
+      fail(
+        `${path}.${tag}`,
+        Object.keys(members).map((each) => JSON.stringify(each)).join(" or "),
+      );
+    }
+    return member(value, path) as Decoded<D[keyof D]>;
+  };
+}
+
+function record(value: unknown, path: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) fail(path, "an object");
+  return value as Record<string, unknown>;
+}

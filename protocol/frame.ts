@@ -1,0 +1,130 @@
+/**
+ * The frame codec: a 4-byte big-endian length, then that many bytes of UTF-8 JSON holding one object. Both directions are
+ * bounded by `maxFrameBytes`, and whatever is not a frame ends in a `FrameError`: the connection is to be dropped.
+ *
+ * @module
+ */
+
+/** The default bound on the JSON part of a frame. */
+export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
+
+const HEADER_BYTES = 4;
+const encoder = new TextEncoder();
+const EMPTY = new Uint8Array(0);
+
+/** Bytes that are not a frame, or a value too large for one. */
+export class FrameError extends Error {
+  override readonly name = "FrameError";
+}
+
+/**
+ * One frame holding `value`.
+ *
+ * @throws {FrameError} when the JSON is longer than `maxFrameBytes`
+ */
+export function encodeFrame(
+  value: object,
+  maxFrameBytes: number = MAX_FRAME_BYTES,
+): Uint8Array<ArrayBuffer> {
+  const json = JSON.stringify(value);
+  // A UTF-16 unit takes at most 3 bytes, so one buffer serves without measuring first.
+  const frame = new Uint8Array(HEADER_BYTES + json.length * 3);
+  const { written } = encoder.encodeInto(json, frame.subarray(HEADER_BYTES));
+  if (written > maxFrameBytes) {
+    throw new FrameError(`a frame of ${written} bytes is over the limit of ${maxFrameBytes}`);
+  }
+  new DataView(frame.buffer).setUint32(0, written);
+  return frame.subarray(0, HEADER_BYTES + written);
+}
+
+/** Cuts a byte stream into frames. One decoder serves one connection; after an error it stays broken. */
+export class FrameDecoder {
+  readonly #maxFrameBytes: number;
+  readonly #text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  /** Its first `#heldBytes` are the unfinished frame; it grows by doubling, so a frame in many pieces takes linear time. */
+  #held: Uint8Array = EMPTY;
+  #heldBytes = 0;
+  #broken: FrameError | undefined;
+
+  constructor(maxFrameBytes: number = MAX_FRAME_BYTES) {
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  /** Bytes of an unfinished frame that are held back: never more than one frame. */
+  get bufferedBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /**
+   * The objects of every frame that `chunk` completes. Does not keep `chunk`.
+   *
+   * @throws {FrameError} on a zero or too large length, bad UTF-8, bad JSON, or JSON that is not an object
+   */
+  push(chunk: Uint8Array): object[] {
+    if (this.#broken) throw this.#broken;
+    try {
+      return this.#push(chunk);
+    } catch (error) {
+      this.#drop();
+      this.#broken = error instanceof FrameError ? error : new FrameError("a frame is not valid", {
+        cause: error,
+      });
+      throw this.#broken;
+    }
+  }
+
+  #push(chunk: Uint8Array): object[] {
+    const bytes = this.#heldBytes === 0 ? chunk : this.#hold(chunk);
+    const objects: object[] = [];
+    let at = 0;
+    while (bytes.length - at >= HEADER_BYTES) {
+      const length = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0);
+      if (length === 0) throw new FrameError("a frame has length 0");
+      if (length > this.#maxFrameBytes) {
+        throw new FrameError(
+          `a frame of ${length} bytes is over the limit of ${this.#maxFrameBytes}`,
+        );
+      }
+      const end = at + HEADER_BYTES + length;
+      if (end > bytes.length) break;
+      objects.push(this.#parse(bytes.subarray(at + HEADER_BYTES, end)));
+      at = end;
+    }
+    if (at > 0 || this.#heldBytes === 0) {
+      this.#drop();
+      this.#hold(bytes.subarray(at));
+    }
+    return objects;
+  }
+
+  /** Adds `bytes` to what is held, and gives all of it. */
+  #hold(bytes: Uint8Array): Uint8Array {
+    const total = this.#heldBytes + bytes.length;
+    if (total > this.#held.length) {
+      const larger = new Uint8Array(Math.max(total, this.#held.length * 2));
+      larger.set(this.#held);
+      this.#held = larger;
+    }
+    this.#held.set(bytes, this.#heldBytes);
+    this.#heldBytes = total;
+    return this.#held.subarray(0, total);
+  }
+
+  #drop(): void {
+    this.#held = EMPTY;
+    this.#heldBytes = 0;
+  }
+
+  #parse(json: Uint8Array): object {
+    let value: unknown;
+    try {
+      value = JSON.parse(this.#text.decode(json));
+    } catch (cause) {
+      throw new FrameError("a frame is not UTF-8 JSON", { cause });
+    }
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new FrameError("a frame is not a JSON object");
+    }
+    return value;
+  }
+}
