@@ -51,7 +51,8 @@ Deno.test("balancer goes on to the next upstream, leaves a refusing one out, and
   using counting = countingClient(down);
   let now = 1_000;
   const balancer = new Balancer([a.origin, b.origin], { clock: () => now, probeAfterMs: 100 });
-  const send = async () => await bodyText(await balancer.send(counting.client, () => upstreamRequest()));
+  const send = async () =>
+    await bodyText(await balancer.send(counting.client, () => upstreamRequest()));
   const dialsOfA = () => counting.dialled.filter((port) => port === a.port).length;
 
   for (let i = 0; i < 6; i++) assertEquals(await send(), "b");

@@ -304,6 +304,7 @@ Deno.test("what a hook sets after its time is dropped; what it logs goes out by 
     ctx.log.info("in time");
     await deadline.promise;
     ctx.user = "late";
+    assertEquals(ctx.user, undefined);
     ctx.upstream.setHeader("x", "late");
     ctx.log.warn("late", { n: 1 });
     ended.resolve();
