@@ -10,36 +10,20 @@ import { checkReport } from "./gateway/check.ts";
 import { type Config, ConfigError, loadConfig } from "./gateway/config.ts";
 import { errorText } from "./gateway/errors.ts";
 import { ListenError } from "./gateway/listen.ts";
-import { type Log, startLog } from "./gateway/log.ts";
+import { type Log, startLog, writeAll } from "./gateway/log.ts";
+import { PluginsDirError } from "./gateway/plugin_files.ts";
+import { PrivateDirError } from "./gateway/private_dir.ts";
 import {
   type Gateway,
   type GatewayOptions,
   openPluginRuntime,
+  type PluginRuntime,
   startGateway,
 } from "./gateway/server.ts";
+import type { StartResult } from "./gateway/supervisor.ts";
 
 const EXIT = { ok: 0, wrong: 1, usage: 2, internal: 70 } as const;
 const DEFAULT_CONFIG = "conduit.config.json";
-
-const HELP = `conduit ${project.version}: a programmable API gateway
-
-usage: conduit [COMMAND] [--config FILE]
-
-  run      run the gateway (the default)
-  dev      the same for plugin authors: readable logs, broken plugins explained, x-conduit-* response headers
-  check    validate the configuration, load every plugin in the sandbox, print routes, chains and permissions
-  help     print this
-  version  print the version
-
-  --config FILE   the configuration, default ./${DEFAULT_CONFIG}
-
-environment:
-  CONDUIT_DENO=/path/to/deno   the Deno that runs the plugin host
-  CONDUIT_TRACE_IPC=1          print every frame between gateway and plugin host
-
-exit codes: 0 well, 1 the configuration or a plugin is wrong, 2 wrong usage, 70 internal error
-signals: SIGTERM and SIGINT let running requests end, then stop; a second one stops at once
-`;
 
 /** What ends the program with a message for its user and no stack. */
 class Failure extends Error {
@@ -48,18 +32,62 @@ class Failure extends Error {
   }
 }
 
-const COMMANDS: Readonly<Record<string, (configFile: string) => Promise<number>>> = {
-  run: (file) => serve(file, { dev: false }),
-  dev: (file) => serve(file, { dev: true }),
-  check,
-  help: () => print(HELP),
-  version: () => print(`conduit ${project.version} (deno ${Deno.version.deno})\n`),
+/** What the user can put right: told without a stack. */
+const EXPECTED = [ConfigError, ListenError, PluginsDirError, PrivateDirError] as const;
+
+interface Command {
+  readonly summary: string;
+  readonly run: (configFile: string) => Promise<number>;
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  run: {
+    summary: "run the gateway (the default)",
+    run: (file) => serve(file, { dev: false }),
+  },
+  dev: {
+    summary:
+      "the same for plugin authors: readable logs, broken plugins explained, x-conduit-* response headers",
+    run: (file) => serve(file, { dev: true }),
+  },
+  check: {
+    summary:
+      "validate the configuration, load every plugin in the sandbox, print routes, chains and permissions",
+    run: check,
+  },
+  help: { summary: "print this", run: () => print(help()) },
+  version: {
+    summary: "print the version",
+    run: () => print(`conduit ${project.version} (deno ${Deno.version.deno})\n`),
+  },
 };
+
+function help(): string {
+  const commands = Object.entries(COMMANDS)
+    .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
+  return `conduit ${project.version}: a programmable API gateway
+
+usage: conduit [COMMAND] [--config FILE]
+
+${commands.join("\n")}
+
+  --config FILE   the configuration, default ./${DEFAULT_CONFIG}
+
+environment:
+  CONDUIT_DENO=/path/to/deno   the Deno that runs the plugin host
+  CONDUIT_TRACE_IPC=1          print every frame between gateway and plugin host
+  RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, TMPDIR
+                               the first one that is set holds the private folder; otherwise /tmp
+
+exit codes: 0 well, 1 the configuration or a plugin is wrong, 2 wrong usage, 70 internal error
+signals: SIGTERM and SIGINT let running requests end, then stop; a second one stops at once
+`;
+}
 
 function parseArguments(
   args: readonly string[],
-): { readonly command: string; readonly configFile: string } {
-  let command: string | undefined;
+): { readonly command: Command; readonly configFile: string } {
+  let name: string | undefined;
   let configFile = DEFAULT_CONFIG;
   for (let at = 0; at < args.length; at++) {
     const arg = args[at] as string;
@@ -68,16 +96,15 @@ function parseArguments(
       const file = value ?? args[++at];
       if (!file) throw new Failure(`${flag} needs a file`, EXIT.usage);
       configFile = file;
-    } else if (arg === "--help" || arg === "-h") command = "help";
-    else if (arg === "--version") command = "version";
-    else if (arg.startsWith("-") || command !== undefined) {
+    } else if (arg === "--help" || arg === "-h") name = "help";
+    else if (arg === "--version") name = "version";
+    else if (arg.startsWith("-") || name !== undefined) {
       throw new Failure(`unknown argument "${arg}"; see conduit help`, EXIT.usage);
-    } else command = arg;
+    } else name = arg;
   }
-  command ??= "run";
-  if (!Object.hasOwn(COMMANDS, command)) {
-    throw new Failure(`unknown command "${command}"; see conduit help`, EXIT.usage);
-  }
+  name ??= "run";
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (!command) throw new Failure(`unknown command "${name}"; see conduit help`, EXIT.usage);
   return { command, configFile };
 }
 
@@ -87,44 +114,53 @@ async function serve(configFile: string, { dev }: { readonly dev: boolean }): Pr
     dev ? { ...config.log, format: "text", level: "debug" } : config.log,
   );
   keepRunning(log);
+  const stopped = stopSignal({ log, flush });
   try {
     const options = await gatewayOptions({ log, dev });
-    const runtime = await openPluginRuntime(config, options).catch((error) =>
-      Promise.reject(pluginsDirFailure(error, config))
-    );
-    let gateway: Gateway;
+    const runtime = await openPluginRuntime(config, options);
     try {
-      const started = await runtime.start();
-      if (started.kind === "failed" && !dev) {
-        throw new Failure(`plugins did not load:\n${started.reason}`);
+      // A signal while plugins load ends it before anybody was served.
+      const started = await Promise.race([runtime.start(), stopped]);
+      if (started) {
+        const gateway = await start(started, { config, runtime, options });
+        await stopped;
+        await gateway.shutdown();
       }
-      if (started.kind !== "ready") {
-        log.error("serving without plugins, by failPolicy", { reason: started.reason });
-      }
-      gateway = await startGateway(config, runtime, options);
-    } catch (error) {
+    } finally {
       await runtime.stop();
-      throw error;
     }
-    runtime.watch();
-    log.info("ready", { config: config.file, pluginHost: runtime.supervisor.hostPid });
-    await stopSignal(log);
-    await gateway.shutdown();
+    log.info("stopped");
     return EXIT.ok;
   } finally {
     flush();
   }
 }
 
+async function start(
+  started: StartResult,
+  { config, runtime, options }: {
+    readonly config: Config;
+    readonly runtime: PluginRuntime;
+    readonly options: GatewayOptions;
+  },
+): Promise<Gateway> {
+  const { log, dev } = options;
+  if (started.kind === "failed" && !dev) {
+    throw new Failure(`plugins did not load:\n${started.reason}`);
+  }
+  if (started.kind !== "ready") {
+    log.error("serving without plugins, by failPolicy", { reason: started.reason });
+  }
+  const gateway = await startGateway(config, runtime, options);
+  runtime.watch();
+  log.info("ready", { config: config.file, pluginHost: runtime.supervisor.hostPid });
+  return gateway;
+}
+
 async function check(configFile: string): Promise<number> {
   const config = await loadConfig(configFile);
-  const { log, flush } = startLog({
-    format: "text",
-    level: "warn",
-    write: (lines) => printError(lines),
-  });
-  const runtime = await openPluginRuntime(config, await gatewayOptions({ log, dev: false }))
-    .catch((error) => Promise.reject(pluginsDirFailure(error, config)));
+  const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
+  const runtime = await openPluginRuntime(config, await gatewayOptions({ log, dev: false }));
   try {
     const started = await runtime.start();
     if (started.kind !== "ready") throw new Failure(`plugins did not load:\n${started.reason}`);
@@ -160,9 +196,7 @@ async function hostDeno(): Promise<string> {
   const chosen = Deno.env.get("CONDUIT_DENO");
   if (chosen === undefined || chosen === "") return Deno.execPath();
   if (!isAbsolute(chosen)) throw new Failure(`CONDUIT_DENO: "${chosen}" is not an absolute path`);
-  const output = await new Deno.Command(chosen, { args: ["--version"], stderr: "null" }).output()
-    .catch(() => undefined);
-  const version = /^deno (\S+)/.exec(new TextDecoder().decode(output?.stdout))?.[1];
+  const version = await denoVersion(chosen);
   if (version !== Deno.version.deno) {
     throw new Failure(
       `CONDUIT_DENO: "${chosen}" is ${
@@ -173,30 +207,37 @@ async function hostDeno(): Promise<string> {
   return chosen;
 }
 
+async function denoVersion(program: string): Promise<string | undefined> {
+  try {
+    const { stdout } = await new Deno.Command(program, { args: ["--version"], stderr: "null" })
+      .output();
+    return /^deno (\S+)/.exec(new TextDecoder().decode(stdout))?.[1];
+  } catch {
+    return undefined; // not there, or not a program
+  }
+}
+
 function traceIpc(direction: "in" | "out", message: object): void {
   const text = JSON.stringify("secret" in message ? { ...message, secret: "***" } : message);
   printError(`ipc ${direction === "in" ? "<-" : "->"} ${text}\n`);
 }
 
-function pluginsDirFailure(error: unknown, config: Config): unknown {
-  if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-    return new Failure(
-      `pluginsDir: "${config.pluginsDir}" is not a folder; create it, or name another one`,
-    );
-  }
-  return error;
-}
-
 /** Resolves at the first SIGTERM or SIGINT; the second ends the process. */
-function stopSignal(log: Log): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
+function stopSignal(
+  { log, flush }: { readonly log: Log; readonly flush: () => void },
+): Promise<undefined> {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
   let received = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => {
-      if (received) Deno.exit(EXIT.internal);
+      if (received) {
+        log.warn("stopped at once", { signal });
+        flush();
+        Deno.exit(EXIT.internal);
+      }
       received = true;
       log.info("stopping", { signal });
-      resolve();
+      resolve(undefined);
     });
   }
   return promise;
@@ -215,25 +256,25 @@ function keepRunning(log: Log): void {
 }
 
 function print(text: string): Promise<number> {
-  Deno.stdout.writeSync(new TextEncoder().encode(text));
+  writeAll(Deno.stdout, text);
   return Promise.resolve(EXIT.ok);
 }
 
 function printError(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
+  writeAll(Deno.stderr, text);
 }
 
 async function main(): Promise<number> {
   try {
     const { command, configFile } = parseArguments(Deno.args);
-    return await (COMMANDS[command] as (file: string) => Promise<number>)(configFile);
+    return await command.run(configFile);
   } catch (error) {
     if (error instanceof Failure) {
       printError(`conduit: ${error.message}\n`);
       return error.exitCode;
     }
-    if (error instanceof ConfigError || error instanceof ListenError) {
-      printError(`conduit: ${error.message}\n`);
+    if (EXPECTED.some((kind) => error instanceof kind)) {
+      printError(`conduit: ${errorText(error)}\n`);
       return EXIT.wrong;
     }
     printError(

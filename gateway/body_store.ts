@@ -5,11 +5,17 @@
  * @module
  */
 
-import type { BodyInfo } from "../protocol/snapshot.ts";
-import { EdgeError } from "./errors.ts";
+import type { BodyInfo, HeaderMap } from "../protocol/snapshot.ts";
+import { ClientGone, EdgeError } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 export type BodySource = Bytes | ReadableStream<Bytes> | null;
+
+export interface CaptureLimits {
+  readonly limitBytes: number;
+  /** How long to wait for the end; for ever unless given. */
+  readonly withinMs?: number;
+}
 
 let lastReference = 0;
 
@@ -17,6 +23,7 @@ let lastReference = 0;
 export class Body {
   readonly declaredBytes: number | undefined;
   #source: BodySource;
+  #captured = false;
   #reference: string | undefined;
   #base64: string | undefined;
 
@@ -26,38 +33,30 @@ export class Body {
     this.declaredBytes = declaredBytes;
   }
 
-  /** The whole of it, where it is in memory. */
-  get bytes(): Bytes | undefined {
-    return this.#source instanceof Uint8Array ? this.#source : undefined;
-  }
-
-  /** Takes the body into memory if it has at most `limitBytes`; else it stays a stream of the same bytes. */
-  async capture(limitBytes: number): Promise<void> {
-    const stream = this.#source;
-    if (!(stream instanceof ReadableStream) || (this.declaredBytes ?? 0) > limitBytes) return;
-    const reader = stream.getReader();
-    const pieces: Bytes[] = [];
-    let sizeBytes = 0;
-    while (sizeBytes <= limitBytes) {
-      const { done, value } = await reader.read();
-      if (done) {
-        this.#source = concat(pieces, sizeBytes);
-        return;
-      }
-      pieces.push(value);
-      sizeBytes += value.length;
+  /** Makes the body readable for hooks if all of it is here in time and within the limit; else it stays as it is. */
+  async capture({ limitBytes, withinMs }: CaptureLimits): Promise<void> {
+    const source = this.#source;
+    if (source === null || (this.declaredBytes ?? 0) > limitBytes) return;
+    if (source instanceof ReadableStream) {
+      this.#source = await readUpTo(source.getReader(), { limitBytes, withinMs });
     }
-    this.#source = resume(pieces, reader);
+    this.#captured = this.#source instanceof Uint8Array && this.#source.length <= limitBytes;
   }
 
-  /** What hooks are told. @param withBytes whether the plugin reads bodies */
+  /**
+   * What hooks are told. It does not depend on how a body happened to arrive: what was not captured is a reference,
+   * also where it is in memory.
+   *
+   * @param withBytes whether the plugin reads bodies
+   */
   info(withBytes: boolean): BodyInfo {
-    if (this.#source === null) return { kind: "none" };
-    const { bytes } = this;
-    if (bytes) {
-      if (!withBytes) return { kind: "inline", sizeBytes: bytes.length };
-      this.#base64 ??= bytes.toBase64();
-      return { kind: "inline", sizeBytes: bytes.length, base64: this.#base64 };
+    const source = this.#source;
+    if (source === null || this.declaredBytes === 0) return { kind: "none" };
+    if (this.#captured && source instanceof Uint8Array) {
+      if (source.length === 0) return { kind: "none" };
+      if (!withBytes) return { kind: "inline", sizeBytes: source.length };
+      this.#base64 ??= source.toBase64();
+      return { kind: "inline", sizeBytes: source.length, base64: this.#base64 };
     }
     this.#reference ??= `stream://${++lastReference}`;
     return {
@@ -81,20 +80,52 @@ export class Body {
   }
 }
 
-/** A client's body: counted against the limit, and not waited for longer than `idleMs` at a time. */
+/**
+ * Captures an upstream's answer, if that cannot hold it up: hooks run when the whole body is here, and the client waits.
+ * So `text/event-stream`, which does not end, is never captured, and a body of unknown length only if it ends within
+ * `withinMs`: a small JSON answer does, chunked or not, and a long poll goes on as a stream. A declared length is waited
+ * for, since it is an end.
+ */
+export async function captureAnswer(
+  { headers, body }: { readonly headers: HeaderMap; readonly body: Body },
+  { limitBytes, withinMs }: Required<CaptureLimits>,
+): Promise<void> {
+  if (/^text\/event-stream\s*(?:;|$)/i.test(String(headers["content-type"] ?? ""))) return;
+  await body.capture(body.declaredBytes === undefined ? { limitBytes, withinMs } : { limitBytes });
+}
+
+/**
+ * A client's body: counted against the limit, and not waited for longer than `idleMs` at a time.
+ *
+ * A hook that reads bodies gets it whatever time it takes: with a bound as for answers a slow client could choose that
+ * a policy does not see its body.
+ *
+ * @throws {EdgeError} for a length or a coding that says too much, or nothing clear
+ */
 export function requestBody(
   request: Request,
   limits: { readonly maxBytes: number; readonly idleMs: number },
 ): Body {
-  const declared = request.headers.get("content-length");
-  const declaredBytes = declared === null ? undefined : Number(declared);
+  const declaredBytes = declaredLength(request.headers);
   const { maxBytes } = limits;
-  if (maxBytes > 0 && declaredBytes !== undefined && declaredBytes > maxBytes) {
-    throw tooLarge(maxBytes);
-  }
-  const hasBody = declaredBytes ? true : request.headers.has("transfer-encoding");
-  if (!hasBody || request.body === null) return new Body(null);
+  if (maxBytes > 0 && (declaredBytes ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  const isChunked = request.headers.has("transfer-encoding");
+  if (!(declaredBytes || isChunked) || request.body === null) return new Body(null);
   return new Body(limited(request.body, limits), declaredBytes);
+}
+
+/** `Deno.serve` lets `5, 5` and `gzip, chunked` pass, and hands over the body as if they said `5` and `chunked`. */
+function declaredLength(headers: Headers): number | undefined {
+  const coding = headers.get("transfer-encoding");
+  if (coding !== null && coding.toLowerCase() !== "chunked") {
+    throw new EdgeError("not_implemented", "transfer codings other than chunked are not served");
+  }
+  const length = headers.get("content-length");
+  if (length === null) return undefined;
+  if (!/^[0-9]{1,15}$/.test(length)) {
+    throw new EdgeError("bad_request", "Content-Length is not one number");
+  }
+  return Number(length);
 }
 
 function limited(
@@ -105,7 +136,7 @@ function limited(
   let sizeBytes = 0;
   return new ReadableStream<Bytes>({
     async pull(controller) {
-      const { done, value } = await within(reader.read(), idleMs);
+      const { done, value } = await nextPiece(reader, idleMs);
       if (done) return controller.close();
       sizeBytes += value.length;
       if (maxBytes > 0 && sizeBytes > maxBytes) {
@@ -122,29 +153,72 @@ function tooLarge(maxBytes: number): EdgeError {
   return new EdgeError("payload_too_large", `request body is larger than ${maxBytes} bytes`);
 }
 
-async function within<T>(read: Promise<T>, idleMs: number): Promise<T> {
+async function nextPiece(
+  reader: ReadableStreamDefaultReader<Bytes>,
+  idleMs: number,
+): Promise<ReadableStreamReadResult<Bytes>> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => late.reject(new EdgeError("request_timeout", "request body did not arrive in time")),
     idleMs,
   );
+  const piece = reader.read().catch((cause) => {
+    // The connection ended or broke its own framing: either way nobody waits for an answer.
+    throw new ClientGone("the client left before its body was complete", { cause });
+  });
   try {
-    return await Promise.race([read, late.promise]);
+    return await Promise.race([piece, late.promise]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** The pieces that were read, then the rest. */
-function resume(
-  pieces: Bytes[],
+/** The whole body, or a stream of the same bytes where it is larger or not here in time. */
+async function readUpTo(
   reader: ReadableStreamDefaultReader<Bytes>,
+  { limitBytes, withinMs }: { readonly limitBytes: number; readonly withinMs: number | undefined },
+): Promise<Bytes | ReadableStream<Bytes>> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = withinMs === undefined
+    ? undefined
+    : setTimeout(() => late.resolve(undefined), withinMs);
+  const pieces: Bytes[] = [];
+  let sizeBytes = 0;
+  let pending: Promise<ReadableStreamReadResult<Bytes>> | undefined;
+  try {
+    while (sizeBytes <= limitBytes) {
+      pending = reader.read();
+      const next = await Promise.race([pending, late.promise]);
+      if (next === undefined) break;
+      pending = undefined;
+      if (next.done) return concat(pieces, sizeBytes);
+      pieces.push(next.value);
+      sizeBytes += next.value.length;
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+  // It may fail before anybody goes on reading.
+  pending?.catch(() => {});
+  return resumed(reader, { pieces, pending });
+}
+
+/** The pieces that were read, then the read that is under way, then the rest. */
+function resumed(
+  reader: ReadableStreamDefaultReader<Bytes>,
+  { pieces, pending }: {
+    readonly pieces: Bytes[];
+    readonly pending: Promise<ReadableStreamReadResult<Bytes>> | undefined;
+  },
 ): ReadableStream<Bytes> {
+  let underWay = pending;
   return new ReadableStream<Bytes>({
     async pull(controller) {
       const piece = pieces.shift();
       if (piece) return controller.enqueue(piece);
-      const { done, value } = await reader.read();
+      const next = underWay ?? reader.read();
+      underWay = undefined;
+      const { done, value } = await next;
       if (done) controller.close();
       else controller.enqueue(value);
     },

@@ -15,7 +15,7 @@ export interface CacheLimits {
 
 /** The largest value, as JSON. */
 export const MAX_VALUE_BYTES = 256 * 1024;
-const MAX_KEY_BYTES = 1024;
+const MAX_KEY_LENGTH = 1024;
 
 interface Entry {
   readonly json: string;
@@ -45,13 +45,13 @@ export class CacheStore {
       case "get":
         return this.#read(key)?.value ?? null;
       case "set":
-        return this.#set(key, second ?? null, options(third));
+        return this.#set(key, second ?? null, options(key, third));
       case "delete":
         return this.#remove(key);
       case "increment":
-        return this.#increment(key, options(second).ttlSeconds);
+        return this.#increment(key, options(key, second).ttlSeconds);
       case "expire":
-        return this.#expire(key, checkTtl(second));
+        return this.#expire(key, checkTtl(key, second));
       default:
         throw new TypeError(`the cache has no method ${JSON.stringify(method)}`);
     }
@@ -78,7 +78,7 @@ export class CacheStore {
   #increment(key: string, ttlSeconds: number | undefined): number {
     const before = this.#read(key);
     if (before && !Number.isSafeInteger(before.value)) {
-      throw new TypeError(`the value of ${JSON.stringify(key)} is not an integer`);
+      throw new TypeError(`the value of ${quote(key)} is not an integer`);
     }
     const value = Number(before?.value ?? 0) + 1;
     const expiresAt = before?.expiresAt ??
@@ -104,17 +104,17 @@ export class CacheStore {
 
   #write(key: string, value: Json, expiresAt: number): void {
     const json = JSON.stringify(value);
-    const sizeBytes = new TextEncoder().encode(json).length;
-    if (sizeBytes > MAX_VALUE_BYTES) {
+    const valueBytes = new TextEncoder().encode(json).length;
+    const maxBytes = Math.min(MAX_VALUE_BYTES, this.#limits.maxBytes - key.length * 2);
+    if (valueBytes > maxBytes) {
       throw new RangeError(
-        `the value of ${
-          JSON.stringify(key)
-        } has ${sizeBytes} bytes; at most ${MAX_VALUE_BYTES} are stored`,
+        `the value of ${quote(key)} has ${valueBytes} bytes; at most ${maxBytes} are stored`,
       );
     }
+    const sizeBytes = valueBytes + key.length * 2;
     this.#remove(key);
-    this.#entries.set(key, { json, sizeBytes: sizeBytes + key.length * 2, expiresAt });
-    this.#bytes += sizeBytes + key.length * 2;
+    this.#entries.set(key, { json, sizeBytes, expiresAt });
+    this.#bytes += sizeBytes;
     for (const oldest of this.#entries.keys()) {
       if (this.#entries.size <= this.#limits.maxEntries && this.#bytes <= this.#limits.maxBytes) {
         return;
@@ -130,27 +130,31 @@ interface SetOptions {
 }
 
 function checkKey(key: Json | undefined): string {
-  if (typeof key !== "string" || key === "" || key.length > MAX_KEY_BYTES) {
-    throw new TypeError(`a cache key is a string of 1 to ${MAX_KEY_BYTES} characters`);
+  if (typeof key !== "string" || key === "" || key.length > MAX_KEY_LENGTH) {
+    throw new TypeError(`a cache key is a string of 1 to ${MAX_KEY_LENGTH} characters`);
   }
   return key;
 }
 
-function checkTtl(ttlSeconds: Json | undefined): number {
+function checkTtl(key: string, ttlSeconds: Json | undefined): number {
   if (typeof ttlSeconds !== "number" || !(ttlSeconds > 0)) {
-    throw new TypeError("ttlSeconds is a number of seconds greater than 0");
+    throw new TypeError(`the ttlSeconds of ${quote(key)} is not a number greater than 0`);
   }
   return ttlSeconds;
 }
 
-function options(value: Json | undefined): SetOptions {
+function options(key: string, value: Json | undefined): SetOptions {
   if (value === undefined || value === null) return {};
   if (typeof value !== "object" || Array.isArray(value)) {
-    throw new TypeError("cache options are an object");
+    throw new TypeError(`the options of ${quote(key)} are not an object`);
   }
   const { ttlSeconds, onlyIfAbsent } = value as { readonly [key: string]: Json };
   return {
-    ttlSeconds: ttlSeconds === undefined ? undefined : checkTtl(ttlSeconds),
+    ttlSeconds: ttlSeconds === undefined ? undefined : checkTtl(key, ttlSeconds),
     onlyIfAbsent: onlyIfAbsent === true,
   };
+}
+
+function quote(key: string): string {
+  return JSON.stringify(key);
 }

@@ -23,7 +23,7 @@ const NOT_YET: readonly { readonly path: Path; readonly built: Json }[] = [
 ];
 
 /** `sun_path` of Linux, without the final NUL (unix(7)). */
-const MAX_SOCKET_PATH_BYTES = 107;
+export const MAX_SOCKET_PATH_BYTES = 107;
 /** Room in a hook frame for the heads, the state and the JSON around two inline bodies. */
 const FRAME_ROOM_BYTES = 262_144;
 

@@ -67,6 +67,18 @@ export class UpstreamError extends Error {
   }
 }
 
+/** The client left before it had its answer; there is nobody to tell. */
+export class ClientGone extends Error {
+  override readonly name = "ClientGone";
+}
+
+/** What the client is told of a failed round trip. */
+export function upstreamFailed(error: UpstreamError): EdgeError {
+  return error.failure === "timeout"
+    ? new EdgeError("upstream_timeout", "the upstream did not answer in time", { cause: error })
+    : new EdgeError("upstream_unreachable", "the upstream could not be reached", { cause: error });
+}
+
 /** The text of anything thrown, for a log line; never sent to a client. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

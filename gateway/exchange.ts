@@ -60,9 +60,21 @@ export interface ExchangeFacts {
   readonly prefix: string;
   readonly request: Omit<RequestSnapshot, "body">;
   readonly requestBody: Body;
+  /** The gateway answers for CORS itself (`cors` is not `"passthrough"`). */
+  readonly ownsCors: boolean;
   /** Aborts when the client leaves. */
   readonly signal: AbortSignal;
 }
+
+/** Fields that describe the bytes of a body, to be removed with it (RFC 9110 §8). */
+const OF_THE_OLD_BODY: HeaderOverrides = {
+  "content-encoding": [],
+  "content-range": [],
+  "content-md5": [],
+  "content-digest": [],
+  "repr-digest": [],
+  "etag": [],
+};
 
 export class Exchange {
   readonly facts: ExchangeFacts;
@@ -94,66 +106,74 @@ export class Exchange {
   /** Lays a hook's patch over the draft, without what a plugin may not set. */
   accept(patch: Patch): Denial[] {
     const denials: Denial[] = [];
-    this.#draft = apply(this.#draft, permitted(patch, denials));
+    this.#draft = apply(this.#draft, this.#permitted(patch, denials));
     return denials;
+  }
+
+  /** The part of a `reject`'s headers that may be sent. */
+  permittedHeaders(headers: HeaderOverrides, denials: Denial[]): HeaderOverrides {
+    return this.#filter(headers, "response", denials);
   }
 
   /** The response fields: `headers` with what plugins proposed. */
   responseHeaders(headers: HeaderMap): HeaderMap {
-    return overlay(headers, this.#draft.response.headers);
+    const { body, headers: proposed } = this.#draft.response;
+    return overlay(body === undefined ? headers : overlay(headers, OF_THE_OLD_BODY), proposed);
   }
-}
 
-/** The part of a `reject`'s headers that may be sent. */
-export function permittedHeaders(headers: HeaderOverrides, denials: Denial[]): HeaderOverrides {
-  return filterHeaders(headers, "response", denials);
-}
-
-function permitted(patch: Patch, denials: Denial[]): Patch {
-  const { upstream, response } = patch;
-  return {
-    ...patch,
-    ...(upstream && {
-      upstream: {
-        ...upstream,
-        ...judgePath(upstream.path, denials),
-        ...judgeQuery(upstream.query, denials),
-        ...(upstream.headers && { headers: filterHeaders(upstream.headers, "upstream", denials) }),
-      },
-    }),
-    ...(response && {
-      response: {
-        ...response,
-        ...judgeStatus(response.status, denials),
-        ...(response.headers && { headers: filterHeaders(response.headers, "response", denials) }),
-      },
-    }),
-  };
-}
-
-function filterHeaders<C extends HeaderChange | null>(
-  headers: { readonly [name: string]: C },
-  side: HeaderSide,
-  denials: Denial[],
-): Record<string, C> {
-  const kept: Record<string, C> = Object.create(null);
-  for (const name of Object.keys(headers)) {
-    const change = headers[name] as C;
-    const reason = deniedChange(name, change, side);
-    if (reason === null) kept[name] = change;
-    else denials.push({ what: `${side} header ${JSON.stringify(name)}`, reason });
+  /** A rejection's fields: what the chain so far set belongs to this answer too; the rejection's own ones win. */
+  rejectionHeaders(own: HeaderOverrides): HeaderOverrides {
+    const proposed = Object.entries(this.#draft.response.headers)
+      .filter(([name]) => name !== "content-type" && !Object.hasOwn(OF_THE_OLD_BODY, name));
+    return { ...Object.fromEntries(proposed), ...own };
   }
-  return kept;
-}
 
-function deniedChange(name: string, change: HeaderChange | null, side: HeaderSide): string | null {
-  if (!isToken(name) || name !== name.toLowerCase()) return "is not a header name";
-  const denied = deniedHeader(name, side);
-  if (denied !== null || change === null) return denied;
-  const values = typeof change === "object" && "append" in change
-    ? change.append
-    : valueList(change);
-  return values.every(isFieldValue) ? null : "has a value that is not legal in HTTP";
+  #permitted(patch: Patch, denials: Denial[]): Patch {
+    const { upstream, response } = patch;
+    return {
+      ...patch,
+      ...(upstream && {
+        upstream: {
+          ...upstream,
+          ...judgePath(upstream.path, denials),
+          ...judgeQuery(upstream.query, denials),
+          ...(upstream.headers && { headers: this.#filter(upstream.headers, "upstream", denials) }),
+        },
+      }),
+      ...(response && {
+        response: {
+          ...response,
+          ...judgeStatus(response.status, denials),
+          ...(response.headers && { headers: this.#filter(response.headers, "response", denials) }),
+        },
+      }),
+    };
+  }
+
+  #filter<C extends HeaderChange | null>(
+    headers: { readonly [name: string]: C },
+    side: HeaderSide,
+    denials: Denial[],
+  ): Record<string, C> {
+    const kept: Record<string, C> = Object.create(null);
+    for (const name of Object.keys(headers)) {
+      const change = headers[name] as C;
+      const reason = this.#deniedChange(name, change, side);
+      if (reason === null) kept[name] = change;
+      else denials.push({ what: `${side} header ${JSON.stringify(name)}`, reason });
+    }
+    return kept;
+  }
+
+  #deniedChange(name: string, change: HeaderChange | null, side: HeaderSide): string | null {
+    if (!isToken(name) || name !== name.toLowerCase()) return "is not a header name";
+    const denied = deniedHeader(name, side, this.facts);
+    if (denied !== null || change === null) return denied;
+    const values = typeof change === "object" && "append" in change
+      ? change.append
+      : valueList(change);
+    return values.every(isFieldValue) ? null : "has a value that is not legal in HTTP";
+  }
 }
 
 /** A denied scalar is `undefined`: untouched. `null` withdraws an earlier proposal and is always allowed. */

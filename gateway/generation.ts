@@ -17,7 +17,7 @@ import {
 
 /** How often unanswered hooks are looked at, while there are any. */
 const SWEEP_MS = 20;
-/** An isolate tells of a timeout by itself. Only when it is this late too is it taken to be stuck. */
+/** An isolate tells of a timeout by itself. Only when it is silent for this much longer is it taken to be stuck. */
 const GRACE_MS = 20;
 /** A stall of the gateway itself must not look like a stuck isolate: it gets this long after the first suspicion. */
 const MIN_SUSPECT_MS = 50;
@@ -57,6 +57,7 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
   #retired = false;
   #closed = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
+  #looking = false;
 
   constructor(id: number, plugins: readonly PluginManifest[], needs: GenerationNeeds) {
     this.id = id;
@@ -136,6 +137,7 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     for (const each of pending) each.settle({ kind: "unavailable" });
   }
 
+  /** It works: it gets hooks again. */
   onAnswer(link: IsolateLink): void {
     if (link.suspectSince === undefined) return;
     link.suspectSince = undefined;
@@ -207,32 +209,46 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
       pending.settle({ kind: "unavailable" });
       return false;
     });
-    if (unanswered > 0) return;
+    if (unanswered > 0) return void this.#timeOutBegun();
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
   }
 
+  /** An isolate that is silent for longer than a hook may take gets nothing more, and after the hard ceiling it is given up. */
   #sweepIsolate(link: IsolateLink, now: number): void {
-    let oldestAt = now;
-    for (const { call, sentAt } of link.pending.values()) {
-      if (now - sentAt > call.timeoutMs + GRACE_MS) oldestAt = Math.min(oldestAt, sentAt);
+    let silentMs = 0;
+    for (const pending of link.pending.values()) {
+      if (isOverdue(link, pending, now)) {
+        silentMs = Math.max(silentMs, link.stalledMs(pending, now));
+      }
     }
-    if (oldestAt === now) return;
+    if (silentMs === 0) return this.onAnswer(link);
     link.suspectSince ??= now;
-    if (now - oldestAt > this.#needs.hardCeilingMs && now - link.suspectSince >= MIN_SUSPECT_MS) {
-      return this.#giveUp(link, { kind: "timed_out" });
+    if (silentMs > this.#needs.hardCeilingMs && now - link.suspectSince >= MIN_SUSPECT_MS) {
+      this.#giveUp(link, { kind: "timed_out" });
     }
-    void this.#timeOutBegun(link);
   }
 
   /** A stuck isolate cannot say that time is over. What it began is timed out here; what it did not begin may still run. */
-  async #timeOutBegun(link: IsolateLink): Promise<void> {
-    const started = (await this.#needs.started())?.[link.id];
-    if (started === undefined) return;
+  async #timeOutBegun(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    const started = await this.#needs.started();
+    this.#looking = false;
     const now = performance.now();
-    for (const [id, pending] of link.pending) {
-      const isOver = now - pending.sentAt > pending.call.timeoutMs + GRACE_MS;
-      if (isOver && !isAfter(id, started)) pending.settle({ kind: "timed_out" });
+    for (const link of this.#isolates.values()) {
+      const last = started?.[link.id];
+      if (last === undefined) continue;
+      link.sawBegun(last);
+      for (const [id, pending] of link.pending) {
+        if (!isAfter(id, last) && isOverdue(link, pending, now)) {
+          pending.settle({ kind: "timed_out" });
+        }
+      }
     }
   }
+}
+
+function isOverdue(link: IsolateLink, pending: PendingHook, now: number): boolean {
+  return link.stalledMs(pending, now) > pending.call.timeoutMs + GRACE_MS;
 }

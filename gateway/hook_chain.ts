@@ -5,15 +5,15 @@
  * @module
  */
 
+import { deniedStatus } from "../protocol/mutation_rules.ts";
 import type { HookResult, LogRecord, PluginManifest } from "../protocol/messages.ts";
 import type { HeaderOverrides, HookName } from "../protocol/snapshot.ts";
 import type { Config, Route } from "./config.ts";
 import { EdgeError } from "./errors.ts";
-import { type Denial, type Exchange, permittedHeaders, type UpstreamAnswer } from "./exchange.ts";
+import type { Denial, Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
 import type { HookOutcome } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
-import { deniedStatus } from "../protocol/mutation_rules.ts";
 
 /** What a plugin answered in place of the upstream. */
 export interface Rejected {
@@ -148,7 +148,7 @@ export class HookChain {
     at: { readonly hook: HookName; readonly plugin: PluginManifest },
   ): Rejected {
     const denials = this.#exchange.accept(result.patch ?? {});
-    const headers = permittedHeaders(result.headers ?? {}, denials);
+    const headers = this.#exchange.permittedHeaders(result.headers ?? {}, denials);
     this.#report(denials, at);
     const denied = deniedStatus(result.status);
     // The plugin wants this request refused: an impossible status must not let it through.

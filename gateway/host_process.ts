@@ -5,6 +5,7 @@
  */
 
 import { decodeFromHost, type FromHost, type ToHost } from "../protocol/messages.ts";
+import { MessageError } from "../protocol/decode.ts";
 import type { Hello } from "../protocol/messages.ts";
 import type { Config } from "./config.ts";
 import { errorText } from "./errors.ts";
@@ -99,6 +100,11 @@ export class HostProcess implements Peer {
     return this.#process.pid;
   }
 
+  /** Whether requests still use one of its generations. */
+  get busy(): boolean {
+    return [...this.#generations.values()].some((each) => each.busy && !each.closed);
+  }
+
   /**
    * Loads one copy of the plugin files as a generation.
    *
@@ -124,6 +130,7 @@ export class HostProcess implements Peer {
     } finally {
       clearTimeout(timer);
       this.#loading.delete(id);
+      this.#forgetStrays();
     }
   }
 
@@ -170,7 +177,7 @@ export class HostProcess implements Peer {
       case "log":
         return this.#needs.isolateEvents.onLog(message);
       case "hello":
-        return this.#connection?.close();
+        throw new MessageError("a second hello");
     }
   }
 
@@ -184,10 +191,13 @@ export class HostProcess implements Peer {
       return this;
     }
     if (hello.isolate === undefined || this.#arrived.has(hello.isolate)) return "not a new isolate";
-    const link = new IsolateLink(
-      { isolate: hello.isolate, generation: hello.generation },
-      connection,
-    );
+    const { isolate, generation } = hello;
+    const link = new IsolateLink({ isolate, generation }, connection, {
+      ...this.#needs.isolateEvents, // plugins log and ask the cache in `onLoad` too
+      onAnswer() {},
+      // Without this, the host would wait for the isolate's report until its time limit.
+      onClose: () => this.#send({ type: "replace", isolate, reason: "it ended while it loaded" }),
+    });
     this.#arrived.set(link.id, link);
     this.#join(link.id);
     return link;
@@ -195,6 +205,7 @@ export class HostProcess implements Peer {
 
   #onPool({ generation: id, plugins, isolates }: Extract<FromHost, { type: "pool" }>): void {
     const loading = this.#loading.get(id);
+    if (!loading && !this.#generations.has(id)) return; // retired in the meantime
     const generation = this.#generations.get(id) ?? this.#newGeneration(id, plugins);
     for (const isolate of isolates) {
       if (generation.hasIsolate(isolate)) continue;
@@ -211,6 +222,14 @@ export class HostProcess implements Peer {
     this.#arrived.delete(isolate);
     this.#reported.delete(isolate);
     generation.addIsolate(link);
+  }
+
+  /** Isolates of generations that did not come about. */
+  #forgetStrays(): void {
+    for (const { id, generation } of this.#arrived.values()) {
+      const isAwaited = this.#generations.has(generation) || this.#loading.has(generation);
+      if (!isAwaited) this.#arrived.delete(id);
+    }
   }
 
   #newGeneration(id: number, plugins: Generation["plugins"]): Generation {
@@ -236,8 +255,9 @@ export class HostProcess implements Peer {
     const place = [file, line, column].filter((each) => each !== undefined).join(":");
     const error = new PluginLoadError(`${place}: ${message}`, { blocked });
     const loading = this.#loading.get(generation);
-    if (loading) loading.done.reject(error);
-    else this.#needs.log.error("an isolate could not be replaced", { error: error.message });
+    if (loading) return loading.done.reject(error);
+    this.#needs.log.error("an isolate could not be replaced", { reason: error.message });
+    if (blocked) this.#needs.onBlocked(this);
   }
 
   /** What each isolate began last, or `undefined` when the host does not answer in time. */

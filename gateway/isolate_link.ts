@@ -10,6 +10,7 @@ import {
   type FromIsolate,
   type HookResult,
 } from "../protocol/messages.ts";
+import { MessageError } from "../protocol/decode.ts";
 import type { HookContext, HookName, Json } from "../protocol/snapshot.ts";
 import { errorText } from "./errors.ts";
 import type { Peer, PeerConnection } from "./plugin_socket.ts";
@@ -75,26 +76,46 @@ export class IsolateLink implements Peer {
   /** When a hook's time passed without an answer, in `performance.now()`; such an isolate gets nothing new. */
   suspectSince: number | undefined;
   readonly #connection: PeerConnection;
-  #events: IsolateEvents | undefined;
+  #events: IsolateEvents;
   #lastId = 0;
+  #begun = 0;
+  /** When it last began or answered a hook, as far as we know. */
+  #progressAt = 0;
   #pendingCalls = 0;
 
   constructor(
     from: { readonly isolate: number; readonly generation: number },
     connection: PeerConnection,
+    events: IsolateEvents,
   ) {
     this.id = from.isolate;
     this.generation = from.generation;
     this.#connection = connection;
+    this.#events = events;
   }
 
-  /** Until a generation takes the isolate in, nothing is expected of it but logs from `onLoad`. */
+  /** From now on a generation hears of it. */
   adopt(events: IsolateEvents): void {
     this.#events = events;
   }
 
   get open(): boolean {
     return !this.#connection.closed;
+  }
+
+  /** The host tells which hook it began last. */
+  sawBegun(id: number): void {
+    if (id === this.#begun) return;
+    this.#begun = id;
+    this.#progressAt = performance.now();
+  }
+
+  /**
+   * How long a hook has waited here while the isolate neither began nor answered any: an isolate that works off a queue is
+   * slow, one that does nothing is stuck.
+   */
+  stalledMs({ sentAt }: PendingHook, now: number): number {
+    return now - Math.max(sentAt, this.#progressAt);
   }
 
   send(pending: PendingHook): void {
@@ -115,16 +136,19 @@ export class IsolateLink implements Peer {
       case "result":
         return this.#onResult(decoded);
       case "log":
-        return this.#events?.onLog(decoded);
+        return this.#events.onLog(decoded);
       case "call":
+        if (this.#pendingCalls >= MAX_PENDING_CALLS) {
+          throw new MessageError(`more than ${MAX_PENDING_CALLS} service calls at a time`);
+        }
         return void this.#onCall(decoded);
       case "hello":
-        return this.#connection.close();
+        throw new MessageError("a second hello");
     }
   }
 
   onClose(reason: string | undefined): void {
-    this.#events?.onClose(this, reason);
+    this.#events.onClose(this, reason);
   }
 
   close(): void {
@@ -133,17 +157,23 @@ export class IsolateLink implements Peer {
 
   #onResult(result: HookResult): void {
     const pending = this.pending.get(result.id);
-    // An id that was never sent, or answered already, or another plugin's name: not an answer to anything.
-    if (!pending || pending.call.plugin !== result.plugin) return;
+    if (pending?.call.plugin !== result.plugin) {
+      throw new MessageError(
+        `a result for hook ${result.id} of ${
+          JSON.stringify(result.plugin)
+        }, which was not asked for`,
+      );
+    }
     this.pending.delete(result.id);
+    this.#progressAt = performance.now();
     pending.settle({ kind: "result", result });
-    this.#events?.onAnswer(this);
+    this.#events.onAnswer(this);
   }
 
   async #onCall(frame: CallFrame): Promise<void> {
-    if (++this.#pendingCalls > MAX_PENDING_CALLS) return this.#connection.close();
+    this.#pendingCalls++;
     try {
-      const value = await this.#events?.onCall(frame) ?? null;
+      const value = await this.#events.onCall(frame);
       this.#connection.send({ type: "return", id: frame.id, value });
     } catch (error) {
       this.#connection.send({ type: "return", id: frame.id, error: errorText(error) });

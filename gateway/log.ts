@@ -36,7 +36,7 @@ const FLUSH_MS = 5;
  */
 export function startLog(options: LogOptions): { readonly log: Log; readonly flush: () => void } {
   const format = options.format === "json" ? jsonLine : textLine;
-  const write = options.write ?? writeToStdout;
+  const write = options.write ?? ((lines: string) => writeAll(Deno.stdout, lines));
   let waiting = "";
   let timer: ReturnType<typeof setTimeout> | undefined;
   const flush = () => {
@@ -86,12 +86,16 @@ export function logWith(log: Log, fields: LogFields): Log {
 
 const encoder = new TextEncoder();
 
-function writeToStdout(lines: string): void {
-  const bytes = encoder.encode(lines);
+/** Writes all of `text`. Where nobody reads it any more (a closed pipe, a full disk) the program goes on without it. */
+export function writeAll(
+  stream: { writeSync(bytes: Uint8Array): number },
+  text: string,
+): void {
+  const bytes = encoder.encode(text);
   try {
-    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+    for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
   } catch {
-    // Nobody reads the log any more (a closed pipe, a full disk): serving goes on without it.
+    // Lost, as said above.
   }
 }
 
@@ -105,12 +109,16 @@ function messageOf({ rawMessage }: LogtapeRecord): string {
 }
 
 function jsonLine(record: LogtapeRecord): string {
-  return escapeControls(stringify({
+  const fields = {
     time: new Date(record.timestamp).toISOString(),
     level: levelName(record),
     message: messageOf(record),
     ...record.properties,
-  }));
+  };
+  // Field by field: one that cannot be written does not take the others with it.
+  const members = Object.entries(fields).filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${JSON.stringify(key)}:${stringify(value)}`);
+  return escapeControls(`{${members.join(",")}}`);
 }
 
 function textLine(record: LogtapeRecord): string {
@@ -131,17 +139,22 @@ function textValue(value: unknown): string {
   return typeof value === "string" && /^[\w./:@*-]+$/.test(value) ? value : stringify(value);
 }
 
+/** JSON of anything; never throws. */
 function stringify(value: unknown): string {
+  const above: unknown[] = [];
   try {
-    return JSON.stringify(
-      value,
-      (_, each) =>
-        each instanceof Error
-          ? { name: each.name, message: each.message, stack: each.stack }
-          : each,
-    ) ?? String(value);
+    return JSON.stringify(value, function (this: unknown, _, each: unknown): unknown {
+      while (above.length > 0 && above.at(-1) !== this) above.pop();
+      const shown = each instanceof Error
+        ? { name: each.name, message: each.message, stack: each.stack }
+        : each;
+      if (typeof shown === "bigint") return String(shown);
+      if (above.includes(shown)) return "[circular]";
+      if (typeof shown === "object" && shown !== null) above.push(shown);
+      return shown;
+    }) ?? "null";
   } catch {
-    return JSON.stringify(String(value));
+    return '"[unprintable]"';
   }
 }
 

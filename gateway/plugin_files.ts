@@ -27,23 +27,60 @@ const DEBOUNCE_MS = 40;
 const POLL_MS = 500;
 const MAX_FILES = 2000;
 const MAX_TOTAL_BYTES = 64 * 1024 * 1024;
+/** Whoever saves without a pause gets what is there after this long. */
+const MAX_SETTLE_MS = 500;
 
-/** Copies `pluginsDir` into `root`, below a name made of its contents' hash. */
+/** The plugins folder cannot be read, or is no plugins folder; the message names it and says why. */
+export class PluginsDirError extends Error {
+  override readonly name = "PluginsDirError";
+}
+
+/**
+ * Copies `pluginsDir` into `root`, below a name made of its contents' hash.
+ *
+ * @throws {PluginsDirError}
+ */
 export async function copyPlugins(pluginsDir: string, root: string): Promise<PluginFiles> {
-  const contents = await readFolder(pluginsDir);
+  const contents = await readFolder(pluginsDir).catch((error) =>
+    Promise.reject(pluginsDirError(pluginsDir, error))
+  );
   const files: Record<string, string> = {};
   for (const [name, bytes] of contents) files[name] = await sha256(bytes);
   const hash = (await sha256(new TextEncoder().encode(JSON.stringify(files)))).slice(0, 16);
   const path = join(root, hash);
   if (!await exists(path)) {
-    const draft = await Deno.makeTempDir({ dir: root });
+    await writeCopy(contents, { root, path });
+  }
+  return { hash, path, dirUrl: `${toFileUrl(path).href}/`, files };
+}
+
+/** A copy is there in full or not at all. */
+async function writeCopy(
+  contents: FolderContents,
+  { root, path }: { readonly root: string; readonly path: string },
+): Promise<void> {
+  const draft = await Deno.makeTempDir({ dir: root });
+  try {
     for (const [name, bytes] of contents) {
       await Deno.mkdir(join(draft, dirname(name)), { recursive: true });
       await Deno.writeFile(join(draft, name), bytes);
     }
-    await Deno.rename(draft, path); // a copy is there in full or not at all
+    await Deno.rename(draft, path);
+  } catch (error) {
+    await Deno.remove(draft, { recursive: true }).catch(() => {});
+    throw error;
   }
-  return { hash, path, dirUrl: `${toFileUrl(path).href}/`, files };
+}
+
+function pluginsDirError(dir: string, error: unknown): PluginsDirError {
+  const isAbsent = error instanceof Deno.errors.NotFound ||
+    error instanceof Deno.errors.NotADirectory;
+  return new PluginsDirError(
+    `pluginsDir: "${dir}" ${
+      isAbsent ? "is not a folder; create it, or name another one" : errorText(error)
+    }`,
+    { cause: error },
+  );
 }
 
 /** Watches `pluginsDir` until `signal` aborts, and hands every new state of it to `onChange`. */
@@ -121,10 +158,11 @@ class Changes {
   }
 }
 
-/** What the folder looks like once it has stopped changing. */
+/** What the folder looks like once it has stopped changing, or does not within `MAX_SETTLE_MS`. */
 async function settled(dir: string, before: string): Promise<string> {
+  const until = performance.now() + MAX_SETTLE_MS;
   let now = await statFolder(dir);
-  while (now !== before) {
+  while (now !== before && performance.now() < until) {
     before = now;
     await delay(DEBOUNCE_MS);
     now = await statFolder(dir);
@@ -148,29 +186,30 @@ async function statFolder(dir: string): Promise<string> {
   return lines.sort().join("\n");
 }
 
-async function readFolder(dir: string): Promise<[name: string, bytes: Uint8Array][]> {
+type FolderContents = readonly (readonly [name: string, bytes: Uint8Array])[];
+
+async function readFolder(dir: string): Promise<FolderContents> {
   const contents: [string, Uint8Array][] = [];
   let totalBytes = 0;
   for await (const path of walk(dir)) {
-    const bytes = await Deno.readFile(path);
-    totalBytes += bytes.length;
+    totalBytes += (await Deno.stat(path)).size;
     if (contents.length >= MAX_FILES || totalBytes > MAX_TOTAL_BYTES) {
-      throw new Error(
-        `the plugins folder holds more than ${MAX_FILES} files or ${MAX_TOTAL_BYTES} bytes`,
-      );
+      throw new Error(`holds more than ${MAX_FILES} files or ${MAX_TOTAL_BYTES} bytes`);
     }
-    contents.push([relative(dir, path), bytes]);
+    contents.push([relative(dir, path), await Deno.readFile(path)]);
   }
   return contents.sort(([a], [b]) => a < b ? -1 : 1);
 }
 
-/** Every file that plugins may need: no tests, nothing hidden, no `node_modules`. Links are followed. */
-async function* walk(dir: string): AsyncGenerator<string> {
+/** Every file that plugins may need: no tests, nothing hidden, no `node_modules`. Links are followed, but not in a ring. */
+async function* walk(dir: string, above: readonly string[] = []): AsyncGenerator<string> {
+  const here = await Deno.realPath(dir);
+  if (above.includes(here)) return;
   for await (const { name } of Deno.readDir(dir)) {
     if (name.startsWith(".") || name === "node_modules" || /[._]test\.[a-z]+$/.test(name)) continue;
     const path = join(dir, name);
     const info = await Deno.stat(path).catch(() => undefined); // gone again, or a dangling link
-    if (info?.isDirectory) yield* walk(path);
+    if (info?.isDirectory) yield* walk(path, [...above, here]);
     else if (info?.isFile) yield path;
   }
 }

@@ -77,19 +77,28 @@ export class PluginSocket {
   async #serve(socket: Deno.UnixConn): Promise<void> {
     const connection: PeerConnection = new Connection(socket, this.#options);
     this.#connections.add(connection);
-    const timer = setTimeout(() => connection.close(), HELLO_TIMEOUT_MS);
     let peer: Peer | undefined;
-    const problem = await connection.receive((message) => {
-      if (peer) return peer.onMessage(message);
-      clearTimeout(timer);
-      peer = this.#admit(message, connection);
-    });
+    let problem: string | undefined;
+    const timer = setTimeout(() => {
+      problem = `no hello within ${HELLO_TIMEOUT_MS} ms`;
+      connection.close();
+    }, HELLO_TIMEOUT_MS);
+    try {
+      const broken = await connection.receive((message) => {
+        if (peer) return peer.onMessage(message);
+        clearTimeout(timer);
+        peer = this.#admit(message, connection);
+      });
+      problem ??= broken?.message;
+    } catch (error) {
+      problem = errorText(error); // a mistake of ours ends this connection, not the gateway
+    }
     clearTimeout(timer);
     this.#connections.delete(connection);
-    if (problem) {
-      this.#log.warn("a plugin connection broke the protocol", { error: problem.message });
+    if (problem !== undefined) {
+      this.#log.warn("a plugin connection broke the protocol", { reason: problem });
     }
-    peer?.onClose(problem?.message);
+    peer?.onClose(problem);
   }
 
   #admit(message: object, connection: PeerConnection): Peer {

@@ -7,54 +7,98 @@
  */
 
 import { join } from "@std/path";
+import { MAX_SOCKET_PATH_BYTES } from "./config_checks.ts";
+import { errorText } from "./errors.ts";
 
 const PREFIX = "conduit-";
+/** What `Deno.makeTempDir` makes of the prefix; a folder of any other name is not ours to remove. */
+const NAME = /^conduit-[0-9a-f]+$/;
 const LOCK = "lock";
+const SOCKET = "host.sock";
 
 export interface PrivateDir {
   readonly path: string;
+  /** Where the plugin socket goes. */
+  readonly socketPath: string;
   /** Removes the folder and all that is in it. */
   remove(): Promise<void>;
+}
+
+/** There is no place for the private folder; the message says where it was to be, and why it cannot. */
+export class PrivateDirError extends Error {
+  override readonly name = "PrivateDirError";
 }
 
 /**
  * Makes the private folder below the first of `$RUNTIME_DIRECTORY` (systemd), `$XDG_RUNTIME_DIR` and the system's folder
  * for temporary files, and removes the abandoned ones beside it.
+ *
+ * @throws {PrivateDirError}
  */
 export async function makePrivateDir(
   env: (name: string) => string | undefined,
 ): Promise<PrivateDir> {
-  const runtime = env("RUNTIME_DIRECTORY")?.split(":")[0] ?? env("XDG_RUNTIME_DIR");
-  const parent = runtime && await isDirectory(runtime) ? runtime : env("TMPDIR") ?? "/tmp";
-  await removeAbandoned(parent);
-  const path = await Deno.makeTempDir({ dir: parent, prefix: PREFIX });
+  const runtime = env("RUNTIME_DIRECTORY")?.split(":")[0] || env("XDG_RUNTIME_DIR");
+  const parent = runtime && await isDirectory(runtime) ? runtime : env("TMPDIR") || "/tmp";
+  try {
+    checkLength(join(parent, `${PREFIX}${"0".repeat(16)}`, SOCKET));
+    await removeAbandoned(parent);
+    for (;;) {
+      const path = await Deno.makeTempDir({ dir: parent, prefix: PREFIX });
+      const dir = await hold(path);
+      if (dir) return dir;
+    }
+  } catch (error) {
+    throw new PrivateDirError(
+      `cannot make a private folder in "${parent}": ${
+        errorText(error)
+      }; let XDG_RUNTIME_DIR or TMPDIR name another one`,
+      { cause: error },
+    );
+  }
+}
+
+function checkLength(socketPath: string): void {
+  const tooLong = new TextEncoder().encode(socketPath).length - MAX_SOCKET_PATH_BYTES;
+  if (tooLong > 0) {
+    throw new Error(`a Unix socket there has a path that is ${tooLong} bytes too long`);
+  }
+}
+
+/** Takes the folder's lock; `undefined` where a gateway that starts just now took the folder for an abandoned one. */
+async function hold(path: string): Promise<PrivateDir | undefined> {
   await Deno.chmod(path, 0o700);
-  const lock = await Deno.open(join(path, LOCK), { create: true, write: true });
-  await lock.lock(true);
+  const lock = await Deno.open(join(path, LOCK), { create: true, write: true }).catch(() => {});
+  await lock?.lock(true);
+  if (!lock || !await isDirectory(path)) {
+    lock?.close();
+    return undefined;
+  }
   return {
     path,
+    socketPath: join(path, SOCKET),
     async remove() {
-      lock.close();
       await Deno.remove(path, { recursive: true }).catch(() => {});
+      lock.close();
     },
   };
 }
 
 async function removeAbandoned(parent: string): Promise<void> {
   for await (const { name, isDirectory } of Deno.readDir(parent)) {
-    if (!isDirectory || !name.startsWith(PREFIX)) continue;
-    const path = join(parent, name);
-    if (await isAbandoned(path)) await Deno.remove(path, { recursive: true }).catch(() => {});
+    if (isDirectory && NAME.test(name)) await removeIfAbandoned(join(parent, name));
   }
 }
 
-/** Whether nobody holds the folder's lock any more. One that we may not open belongs to somebody else. */
-async function isAbandoned(path: string): Promise<boolean> {
+/** Removes a folder of this user whose lock nobody holds; holding it meanwhile, so that nobody begins to use it. */
+async function removeIfAbandoned(path: string): Promise<void> {
   try {
+    // Somebody else's folder is left alone unopened: its lock may be anything, such as a FIFO that never opens.
+    if ((await Deno.lstat(path)).uid !== Deno.uid()) return;
     using lock = await Deno.open(join(path, LOCK), { write: true });
-    return await lock.tryLock(true);
+    if (await lock.tryLock(true)) await Deno.remove(path, { recursive: true });
   } catch {
-    return false;
+    // Not one of ours, or just removed by its owner or another gateway that starts.
   }
 }
 

@@ -8,7 +8,7 @@ import { overlay } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import { Body, type BodySource } from "./body_store.ts";
 import type { Route } from "./config.ts";
-import { EdgeError, UpstreamError } from "./errors.ts";
+import { ClientGone, EdgeError, UpstreamError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
 import { applyOverrides, responseHeaderMap, toPairs } from "./headers.ts";
@@ -24,11 +24,6 @@ export interface ProxyNeeds {
   readonly log: Log;
 }
 
-/** The client left before it had its answer. */
-export class ClientGone extends Error {
-  override readonly name = "ClientGone";
-}
-
 export class Proxy {
   readonly #needs: ProxyNeeds;
   readonly #balancers: ReadonlyMap<Route, Balancer>;
@@ -41,7 +36,8 @@ export class Proxy {
   /**
    * @param managed the fields that the gateway sets after all plugins
    * @param wantsPlainBody a hook will read the answer: ask for it without an encoding
-   * @throws {EdgeError} `upstream_unreachable` or `upstream_timeout`, or what went wrong with the client's body
+   * @throws {UpstreamError} when the round trip failed
+   * @throws {EdgeError} what was wrong with the client's body
    * @throws {ClientGone}
    */
   async send(
@@ -68,7 +64,7 @@ export class Proxy {
         : await this.#sendToRoute(exchange, request);
       return answer(response);
     } catch (error) {
-      throw this.#failure(error, exchange);
+      throw causeOf(error, exchange.facts.signal);
     }
   }
 
@@ -100,22 +96,14 @@ export class Proxy {
       reason: verdict.reason,
     });
   }
+}
 
-  #failure(error: unknown, { facts: { signal, traceId } }: Exchange): unknown {
-    if (signal.aborted) return new ClientGone("the client left", { cause: error });
-    if (!(error instanceof UpstreamError)) return error;
-    if (error.failure === "aborted" && error.cause instanceof EdgeError) return error.cause;
-    this.#needs.log.error("upstream failed", {
-      traceId,
-      failure: error.failure,
-      reason: error.message,
-    });
-    return error.failure === "timeout"
-      ? new EdgeError("upstream_timeout", "the upstream did not answer in time", { cause: error })
-      : new EdgeError("upstream_unreachable", "the upstream could not be reached", {
-        cause: error,
-      });
-  }
+/** A round trip also ends where its client does: then that is the reason, not the upstream. */
+function causeOf(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return new ClientGone("the client left", { cause: error });
+  if (!(error instanceof UpstreamError) || error.failure !== "aborted") return error;
+  const { cause } = error;
+  return cause instanceof EdgeError || cause instanceof ClientGone ? cause : error;
 }
 
 function upstreamHeaders(

@@ -10,6 +10,8 @@ import type { Body } from "./body_store.ts";
 import type { EdgeError } from "./errors.ts";
 import { toPairs } from "./headers.ts";
 
+type Bytes = Uint8Array<ArrayBuffer>;
+
 const encoder = new TextEncoder();
 const JSON_HEADERS: HeaderMap = { "content-type": "application/json" };
 
@@ -17,9 +19,11 @@ const JSON_HEADERS: HeaderMap = { "content-type": "application/json" };
 export interface Reply {
   readonly status: number;
   readonly headers: HeaderMap;
-  readonly body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>> | null;
+  readonly body: Bytes | ReadableStream<Bytes> | null;
   /** The length to announce where the body does not say it: of a stream, or of what HEAD leaves out. */
   readonly lengthBytes?: number | undefined;
+  /** A preflight's answer: `headers` say all there is to say about CORS. */
+  readonly isPreflight?: boolean;
 }
 
 /** The upstream's answer, with the body a plugin put in its place if one did. */
@@ -35,15 +39,7 @@ export function answerReply(
   body.upstream.release();
   const { encoding, data } = body.draft;
   const bytes = encoding === "utf8" ? encoder.encode(data) : Uint8Array.fromBase64(data);
-  // The upstream's encoding and validators describe bytes that are no longer sent.
-  const stale = {
-    "content-encoding": [],
-    "content-md5": [],
-    "content-digest": [],
-    "repr-digest": [],
-    etag: [],
-  };
-  return { status, headers: overlay(headers, stale), body: bytes };
+  return { status, headers, body: bytes };
 }
 
 /** The short JSON of DESIGN §7: a code, a sentence and the trace id, and nothing that tells of the inside. */
@@ -65,15 +61,47 @@ export function edgeErrorReply(error: EdgeError, traceId: string): Reply {
   return errorReply(status, { code, message, traceId }, headers);
 }
 
-/** The response object. `HEAD`, 204, 205 and 304 have no body, whatever was decided (RFC 9110 §9.3.2, §15). */
+/**
+ * The response object. `HEAD`, 204 and 304 have no body, whatever was decided (RFC 9110 §9.3.2, §15). A 205 goes out as
+ * the 204 it nearly is: `Deno.serve` writes it without any framing, so that clients would wait for its body.
+ */
 export function toResponse(
-  { status, headers, body, lengthBytes }: Reply,
+  { status: decided, headers, body, lengthBytes }: Reply,
   method: string,
 ): Response {
+  const status = decided === 205 ? 204 : decided;
   const fields = new Headers(toPairs(headers));
-  const isBodiless = method === "HEAD" || status === 204 || status === 205 || status === 304;
+  const isBodiless = method === "HEAD" || status === 204 || status === 304;
   if (isBodiless && body instanceof ReadableStream) body.cancel().catch(() => {});
   const announced = body instanceof Uint8Array ? body.length : lengthBytes;
   if (announced !== undefined && status !== 204) fields.set("content-length", String(announced));
   return new Response(isBodiless ? null : body, { status, headers: fields });
+}
+
+/**
+ * Passes a body through and tells of its failure. By then the head is out, so all that is left is to cut the client's
+ * connection: `Deno.serve` does so where the stream fails. A client that left (`signal`) is no failure.
+ */
+export function watchedBody(
+  stream: ReadableStream<Bytes>,
+  { signal, onFailure }: {
+    readonly signal: AbortSignal;
+    readonly onFailure: (error: unknown) => void;
+  },
+): ReadableStream<Bytes> {
+  const reader = stream.getReader();
+  return new ReadableStream<Bytes>({
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        if (signal.aborted) return controller.close();
+        onFailure(error);
+        throw error;
+      }
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
 }

@@ -48,7 +48,7 @@ export interface PluginRuntime {
 export interface Gateway {
   readonly address: ListenAddress;
   readonly adminAddress: ListenAddress | undefined;
-  /** Stops accepting, lets running requests end within `shutdownGraceMs`, ends the host. Resolves when all is gone. */
+  /** Stops accepting and lets running requests end within `shutdownGraceMs`. The plugin runtime is its owner's to stop. */
   shutdown(): Promise<void>;
 }
 
@@ -63,7 +63,7 @@ export async function openPluginRuntime(
     const pluginsRoot = join(dir.path, "plugins");
     await Deno.mkdir(pluginsRoot);
     const files = await copyPlugins(config.pluginsDir, pluginsRoot);
-    const socket = new PluginSocket(join(dir.path, "host.sock"), {
+    const socket = new PluginSocket(dir.socketPath, {
       log,
       maxFrameBytes: config.maxFrameBytes,
       ...(options.traceIpc ? { trace: options.traceIpc } : {}),
@@ -179,8 +179,7 @@ export async function startGateway(
       await server.shutdown();
       clearTimeout(timer);
       client.close();
-      await Promise.all([runtime.stop(), admin?.shutdown()]);
-      log.info("stopped");
+      await admin?.shutdown();
     },
   };
 }

@@ -9,7 +9,7 @@
 
 import { errorText } from "./errors.ts";
 import type { Generation } from "./generation.ts";
-import { HostGoneError, HostProcess, PluginLoadError } from "./host_process.ts";
+import { type HostProcess, PluginLoadError } from "./host_process.ts";
 import type { Log } from "./log.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 
@@ -50,9 +50,12 @@ export class Supervisor {
   #latest: PluginFiles;
   #lastGood: PluginFiles | undefined;
   #problem: string | undefined;
+  /** A host with a thread that burns a core. */
+  #stuck: HostProcess | undefined;
   #copies: string[] = [];
   #lastGeneration = 0;
   #failures = 0;
+  #away = false;
   #readyAt = 0;
   #changes: Promise<unknown> = Promise.resolve();
   #stopping = false;
@@ -85,8 +88,10 @@ export class Supervisor {
         await this.#newHost();
         return { kind: "ready" };
       } catch (error) {
-        if (error instanceof PluginLoadError) return { kind: "failed", reason: error.message };
-        return { kind: "absent", reason: errorText(error) };
+        const reason = errorText(error);
+        if (!(error instanceof PluginLoadError)) return { kind: "absent", reason };
+        this.#problem = reason;
+        return { kind: "failed", reason };
       }
     });
   }
@@ -103,11 +108,12 @@ export class Supervisor {
           plugins: this.#current?.plugins.map((each) => each.name).join(","),
         });
       } catch (error) {
-        this.#reportProblem(error);
+        const isStuck = error instanceof PluginLoadError && error.blocked && this.#current;
+        if (!isStuck) throw error;
         // A thread of this host is stuck in the new files; what it serves moves to a process without them.
-        if (error instanceof PluginLoadError && error.blocked && this.#lastGood) {
-          await this.#launchLastGood(this.#lastGood);
-        }
+        this.#report(error);
+        this.#stuck = this.#host;
+        await this.#newHost(this.#lastGood);
       }
     });
   }
@@ -122,28 +128,38 @@ export class Supervisor {
 
   #change<T>(change: () => Promise<T>): Promise<T> {
     const done = this.#changes.then(change);
-    this.#changes = done.catch((error) =>
-      this.#needs.log.error("a change of plugins failed", { error: errorText(error) })
-    );
+    this.#changes = done.catch((error) => this.#report(error));
     return done;
   }
 
-  /** A new process with the latest files, or, when those do not load, with the ones that did before. */
-  async #newHost(): Promise<void> {
-    try {
-      await this.#launch(this.#latest);
-    } catch (error) {
-      if (!(error instanceof PluginLoadError) || !this.#lastGood) throw error;
-      this.#reportProblem(error);
-      await this.#launchLastGood(this.#lastGood);
-    }
+  /** Starts a process where there is none, or only a stuck one. */
+  async #ensureHost(): Promise<void> {
+    if (this.#stopping || (this.#current && this.#host !== this.#stuck)) return;
+    const isRenewal = this.#current !== undefined;
+    await this.#newHost();
+    if (isRenewal) this.#needs.log.info("the plugin host was renewed", { pid: this.#host?.pid });
   }
 
-  async #launchLastGood(files: PluginFiles): Promise<void> {
-    this.#needs.log.warn(
-      "the plugin files on disk do not load; the last set that did is loaded again",
-    );
-    await this.#launch(files);
+  /** A new process with `files`, or, when those do not load, with the ones that did before. */
+  async #newHost(files: PluginFiles = this.#latest): Promise<void> {
+    const lastGood = this.#lastGood;
+    try {
+      if (files !== this.#latest) {
+        this.#needs.log.warn(
+          "the plugin files on disk do not load; the last set that did is loaded again",
+        );
+      }
+      await this.#launch(files);
+    } catch (error) {
+      const isBroken = error instanceof PluginLoadError;
+      if (isBroken && lastGood && files !== lastGood) {
+        this.#report(error);
+        return await this.#newHost(lastGood);
+      }
+      // Files that never loaded wait for the next save; whatever else went wrong may pass.
+      if (!isBroken || lastGood) this.#restart();
+      throw error;
+    }
   }
 
   async #launch(files: PluginFiles): Promise<void> {
@@ -157,8 +173,6 @@ export class Supervisor {
       await this.#loadInto(host, files);
     } catch (error) {
       void host.end();
-      // Broken files wait for the next save; a process that failed is tried again by itself.
-      if (error instanceof HostGoneError && !this.#current && !this.#stopping) this.#restart();
       throw error;
     }
   }
@@ -175,18 +189,18 @@ export class Supervisor {
     this.#current = generation;
     this.#lastGood = files;
     if (files === this.#latest) this.#problem = undefined;
-    this.#readyAt = performance.now();
-    if (this.#failures > 0) this.#needs.log.info("the plugin host is back", { pid: host.pid });
-    this.#failures = 0;
+    if (oldHost !== host) this.#readyAt = performance.now();
+    if (this.#away) this.#needs.log.info("the plugin host is back", { pid: host.pid });
+    this.#away = false;
     old?.retire();
     void this.#prune(files);
-    if (oldHost && oldHost !== host) void this.#drain(oldHost, old);
+    if (oldHost && oldHost !== host) void this.#drain(oldHost);
   }
 
-  /** Ends a host when the requests on its last generation are done. */
-  async #drain(host: HostProcess, generation: Generation | undefined): Promise<void> {
+  /** Ends a host when the requests on its generations are done. */
+  async #drain(host: HostProcess): Promise<void> {
     const until = performance.now() + BLOCKED_DRAIN_LIMIT_MS;
-    while (generation?.busy && !generation.closed && performance.now() < until && !this.#stopping) {
+    while (host.busy && performance.now() < until && !this.#stopping) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     await host.end();
@@ -201,15 +215,12 @@ export class Supervisor {
   }
 
   #onBlocked(host: HostProcess): void {
-    if (host !== this.#host) return;
+    if (host !== this.#host || host === this.#stuck) return;
+    this.#stuck = host;
     this.#needs.log.warn("a hook blocked its isolate; the plugin host is renewed", {
       pid: host.pid,
     });
-    void this.#change(async () => {
-      if (host !== this.#host) return;
-      await this.#newHost();
-      this.#needs.log.info("the plugin host was renewed", { pid: this.#host?.pid });
-    });
+    void this.#change(() => this.#ensureHost());
   }
 
   #onExit(host: HostProcess, reason: string): void {
@@ -224,19 +235,22 @@ export class Supervisor {
 
   /** Exponential backoff with jitter, so that many gateways do not restart in step. */
   #restart(): void {
+    if (this.#stopping) return;
+    this.#away = !this.#current;
     const limitMs = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** this.#failures++);
     const delayMs = Math.round(limitMs * (0.5 + Math.random() / 2));
     this.#needs.log.info("the plugin host is restarted", { delayMs });
-    this.#restartTimer = setTimeout(() => {
-      void this.#change(async () => {
-        if (this.#current || this.#stopping) return;
-        await this.#newHost();
-      });
-    }, delayMs);
+    clearTimeout(this.#restartTimer);
+    this.#restartTimer = setTimeout(() => void this.#change(() => this.#ensureHost()), delayMs);
   }
 
-  #reportProblem(error: unknown): void {
-    this.#problem = errorText(error);
-    this.#needs.log.error("plugins did not load; what runs goes on", { reason: this.#problem });
+  #report(error: unknown): void {
+    const reason = errorText(error);
+    if (!(error instanceof PluginLoadError)) {
+      return this.#needs.log.error("the plugin host failed while it loaded plugins", { reason });
+    }
+    this.#problem = reason;
+    const after = this.#current ? "; what runs goes on" : "";
+    this.#needs.log.error(`plugins did not load${after}`, { reason });
   }
 }

@@ -5,6 +5,7 @@
  */
 
 import type { BodyInfo, DraftBody, Json } from "../protocol/snapshot.ts";
+import { toJson } from "./json.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -63,7 +64,10 @@ export function toDraftBody(
     return { draft: { encoding: "base64", data: body.toBase64() }, isJson: false };
   }
   if (typeof body === "object" && body !== null) {
-    return { draft: { encoding: "utf8", data: JSON.stringify(body) }, isJson: true };
+    return {
+      draft: { encoding: "utf8", data: JSON.stringify(toJson(body, "the body")) },
+      isJson: true,
+    };
   }
   throw new TypeError("setBody takes a string, a Uint8Array or a JSON object");
 }

@@ -12,17 +12,36 @@ const UNSHOWABLE = "a value that cannot be shown";
 /**
  * `value` as plain JSON, detached from the plugin's own object; `null` for `undefined`.
  *
- * @throws {TypeError} when it cannot be JSON (a function, a cycle, a BigInt, too deep)
+ * @throws {TypeError} when it cannot be JSON (a function, a cycle, a BigInt, too deep), or only by losing what it says
+ * (`NaN`, a Map, bytes)
  */
 export function toJson(value: unknown, what: string): Json {
   if (value === undefined || value === null) return null;
   if (typeof value === "string" || typeof value === "boolean") return value;
+  return converted(value, what, assertLossless);
+}
+
+/** JSON makes `null` or `{}` of these without a word. What `toJSON` makes of an object is its author's choice. */
+function assertLossless(value: unknown): void {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    throw new TypeError(`${value} is not a number in JSON`);
+  }
+  if (typeof value !== "object" || value === null || "toJSON" in value) return;
+  const kind = Object.prototype.toString.call(value).slice("[object ".length, -1);
+  if (kind !== "Object" && kind !== "Array") {
+    throw new TypeError(`${kind} is not a kind of JSON value`);
+  }
+  for (const each of Object.values(value)) assertLossless(each);
+}
+
+function converted(value: unknown, what: string, check?: (value: unknown) => void): Json {
   let json: Json | undefined;
   try {
     const text: string | undefined = JSON.stringify(value);
     if (text !== undefined) json = JSON.parse(text);
     // After `stringify`: it calls a cycle a cycle, and what counts is what it made of `toJSON`.
     assertDepth(json, what);
+    check?.(value);
   } catch (cause) {
     throw new TypeError(`${what} cannot be sent as JSON: ${describeError(cause).message}`, {
       cause,
@@ -37,7 +56,8 @@ export function toJsonFields(fields: Readonly<Record<string, unknown>>): Record<
   const json: Record<string, Json> = Object.create(null);
   for (const [key, value] of Object.entries(fields)) {
     try {
-      json[key] = toJson(value instanceof Error ? describeError(value) : value, key);
+      const shown = value instanceof Error ? describeError(value) : value ?? null;
+      json[key] = converted(shown, key);
     } catch {
       json[key] = safeString(value);
     }

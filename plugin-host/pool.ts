@@ -6,7 +6,8 @@
  */
 
 import type { FromHost, PluginManifest } from "../protocol/messages.ts";
-import type { IsolateInit, IsolateReport } from "./isolate_messages.ts";
+import type { IsolateInit } from "./isolate_messages.ts";
+import { FirstReport, LoadTimeout, LOST_IN_LOADING } from "./first_report.ts";
 import { LoadError, pluginFiles } from "./loader.ts";
 import { MarkReader, newMark } from "./start_mark.ts";
 
@@ -25,6 +26,8 @@ interface Isolate {
   readonly id: number;
   readonly worker: Worker;
   readonly mark: MarkReader;
+  readonly report: FirstReport;
+  readonly startedAt: number;
 }
 
 interface Generation {
@@ -32,8 +35,16 @@ interface Generation {
   readonly dirUrl: string;
   readonly files: readonly string[];
   readonly isolates: Map<number, Isolate>;
-  plugins: readonly PluginManifest[];
+  /** Known once all isolates have loaded. */
+  plugins: readonly PluginManifest[] | undefined;
+  /** Isolates that ended soon after their start, in a row. */
+  youngLosses: number;
 }
+
+/** An isolate that ends before this age may have ended by itself: the next ones are not started in a tight loop. */
+const YOUNG_MS = 1000;
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 2000;
 
 export class IsolatePool {
   readonly #options: PoolOptions;
@@ -52,7 +63,8 @@ export class IsolatePool {
         dirUrl,
         files: await pluginFiles(new URL(dirUrl)),
         isolates: new Map(),
-        plugins: [],
+        plugins: undefined,
+        youngLosses: 0,
       };
       this.#generations.set(id, generation);
       const ready = Array.from(
@@ -73,14 +85,32 @@ export class IsolatePool {
     const generation = [...this.#generations.values()].find((each) => each.isolates.has(isolate));
     const lost = generation?.isolates.get(isolate);
     if (!generation || !lost) return;
+    if (!lost.report.done) return lost.report.fail(new LoadError("plugins", LOST_IN_LOADING));
     generation.isolates.delete(isolate);
     this.#options.send({ type: "isolate_lost", isolate, reason, started: lost.mark.seal() });
     lost.worker.terminate();
-    try {
-      await this.#addIsolate(generation);
-      if (this.#generations.has(generation.id)) this.#reportPool(generation);
-    } catch (error) {
-      this.#options.send(loadFailure(generation.id, error));
+    const isYoung = performance.now() - lost.startedAt < YOUNG_MS;
+    generation.youngLosses = isYoung ? generation.youngLosses + 1 : 0;
+    await this.#refill(generation, generation.youngLosses - 2 * this.#options.poolSize);
+  }
+
+  /**
+   * Adds an isolate, and goes on trying: what the plugins' `onLoad` needs may be away for a while.
+   *
+   * @param failures how often that went wrong; up to 0 there is no pause
+   */
+  async #refill(generation: Generation, failures: number): Promise<void> {
+    for (; this.#generations.has(generation.id); failures = Math.max(failures, 0) + 1) {
+      await pause(failures);
+      try {
+        await this.#addIsolate(generation);
+        return this.#reportPool(generation);
+      } catch (error) {
+        if (!this.#generations.has(generation.id)) return;
+        this.#options.send(loadFailure(generation.id, error));
+        // Its thread is stuck, as the next one's would be. The gateway renews this process.
+        if (error instanceof LoadTimeout) return;
+      }
     }
   }
 
@@ -108,11 +138,17 @@ export class IsolatePool {
       name: `isolate-${id}`,
       deno: { permissions: this.#options.permissions },
     });
-    generation.isolates.set(id, { id, worker, mark: new MarkReader(mark) });
+    const report = new FirstReport(worker, this.#options.loadTimeoutMs);
+    generation.isolates.set(id, {
+      id,
+      worker,
+      mark: new MarkReader(mark),
+      report,
+      startedAt: performance.now(),
+    });
     const { socket, secret, version, maxFrameBytes, pluginConfig, env } = this.#options;
-    const report = firstReport(worker, this.#options.loadTimeoutMs);
     const { port1, port2 } = new MessageChannel();
-    port1.onmessage = ({ data }) => report.resolve(data);
+    port1.onmessage = ({ data }) => report.accept(data);
     const init: IsolateInit = {
       socket,
       secret,
@@ -128,47 +164,32 @@ export class IsolatePool {
     };
     worker.postMessage(init, [port2]);
     try {
-      const { plugins } = await report.promise;
+      const plugins = await report.plugins;
       worker.onerror = (event) => {
         event.preventDefault();
         void this.replace(id, event.message);
       };
       return plugins;
+    } catch (error) {
+      generation.isolates.delete(id);
+      worker.terminate();
+      throw error;
     } finally {
       port1.close();
     }
   }
 
   #reportPool({ id, plugins, isolates }: Generation): void {
+    if (!plugins || !this.#generations.has(id)) return;
     this.#options.send({ type: "pool", generation: id, plugins, isolates: [...isolates.keys()] });
   }
 }
 
-/** The isolate did not get through its start in time: its thread may be stuck, and only ending the process frees it. */
-class LoadTimeout extends Error {}
-
-/** What a new isolate reports: ready, or why not, or nothing in time. */
-function firstReport(worker: Worker, loadTimeoutMs: number) {
-  const { promise, resolve, reject } = Promise.withResolvers<
-    Extract<IsolateReport, { kind: "ready" }>
-  >();
-  const timer = setTimeout(
-    () => reject(new LoadTimeout(`the plugins did not load within ${loadTimeoutMs} ms`)),
-    loadTimeoutMs,
-  );
-  worker.onerror = (event) => {
-    event.preventDefault();
-    reject(new LoadError("plugins", `the isolate failed: ${event.message}`));
-  };
-  return {
-    promise: promise.finally(() => clearTimeout(timer)),
-    resolve(report: IsolateReport): void {
-      if (report.kind === "ready") return resolve(report);
-      reject(
-        new LoadError(report.file, report.message, { line: report.line, column: report.column }),
-      );
-    },
-  };
+/** Nothing for the first attempt, then ever longer. */
+async function pause(failures: number): Promise<void> {
+  if (failures <= 0) return;
+  const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** failures, MAX_PAUSE_MS);
+  await new Promise((resolve) => setTimeout(resolve, pauseMs));
 }
 
 function loadFailure(generation: number, error: unknown): FromHost {

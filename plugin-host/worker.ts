@@ -27,6 +27,8 @@ import { MarkWriter } from "./start_mark.ts";
 
 /** Calls of one isolate that may wait for the gateway at a time; a further one is refused. */
 const MAX_PENDING_CALLS = 1000;
+/** A hook that has not ended after so many turns of the microtask queue is taken to wait for something. */
+const PROMPT_TURNS = 16;
 
 const scope = globalThis as unknown as {
   onmessage: ((event: MessageEvent<IsolateInit>) => void) | null;
@@ -59,7 +61,10 @@ async function start(init: IsolateInit, report: (report: IsolateReport) => void)
   void connection.receive((message) => isolate.accept(decodeToIsolate(message))).finally(() =>
     scope.close()
   );
-  report(await isolate.load());
+  const outcome = await isolate.load();
+  // `Deno.exit` and `self.close` take hold at the end of the turn: what a plugin that calls them would report is not true.
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  report(outcome);
 }
 
 /** From here on plugin code runs in this isolate; it must not be able to pose as another one. */
@@ -75,6 +80,8 @@ class Isolate {
   readonly #mark: MarkWriter;
   readonly #plugins = new Map<string, LoadedPlugin>();
   readonly #calls = new Map<number, PromiseWithResolvers<Json>>();
+  readonly #waiting: HookFrame[] = [];
+  #beginning = false;
   #lastCall = 0;
 
   constructor(init: IsolateInit, connection: Connection<FromIsolate>) {
@@ -108,12 +115,29 @@ class Isolate {
   accept(message: ToIsolate): void {
     switch (message.type) {
       case "hook":
-        return void this.#runHook(message);
+        this.#waiting.push(message);
+        return void this.#beginHooks();
       case "return":
         return this.#settleCall(message);
       case "refused":
         return scope.close();
     }
+  }
+
+  /**
+   * Begins hooks one after another. Each may block or end this thread, so what the earlier ones came to is written first:
+   * of all that was begun here, only hooks that wait for something can be lost with it.
+   */
+  async #beginHooks(): Promise<void> {
+    if (this.#beginning) return;
+    this.#beginning = true;
+    for (let frame = this.#waiting.shift(); frame; frame = this.#waiting.shift()) {
+      let ended = false;
+      void this.#runHook(frame).finally(() => ended = true);
+      for (let turn = 0; turn < PROMPT_TURNS && !ended; turn++) await undefined;
+      await this.#connection.flushed();
+    }
+    this.#beginning = false;
   }
 
   async #runHook(frame: HookFrame): Promise<void> {

@@ -78,7 +78,7 @@ export class Connection<Out extends object> {
     try {
       while (!this.#closed) {
         const length = await this.#socket.read(buffer).catch(() => null);
-        if (length === null) return undefined;
+        if (length === null) return this.#endOfStream();
         for (const message of this.#decoder.push(buffer.subarray(0, length))) {
           if (this.#closed) return undefined;
           this.#trace?.("in", message);
@@ -91,6 +91,14 @@ export class Connection<Out extends object> {
     } finally {
       this.close();
     }
+  }
+
+  #endOfStream(): FrameError | undefined {
+    const { bufferedBytes } = this.#decoder;
+    if (this.#closed || bufferedBytes === 0) return undefined;
+    return new FrameError(
+      `the connection ended within a frame, after ${bufferedBytes} bytes of it`,
+    );
   }
 
   /** Resolves when everything queued so far is written, or the connection is closed. */

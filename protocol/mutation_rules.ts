@@ -20,6 +20,12 @@ const HOP_BY_HOP = new Set([
   "upgrade",
 ]);
 
+/** What the gateway itself makes of a request's identity, after all plugins. */
+const SET_BY_GATEWAY: Readonly<Record<HeaderSide, ReadonlySet<string>>> = {
+  upstream: new Set(["forwarded", "x-request-id", "x-real-ip", "traceparent", "tracestate"]),
+  response: new Set(["forwarded", "x-request-id"]),
+};
+
 /** Whether `name` is a field name (RFC 9110 §5.1, §5.6.2 `token`). */
 export function isToken(name: string): boolean {
   return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name);
@@ -39,16 +45,24 @@ export function isFieldValue(value: string): boolean {
  * as `-`, since many servers cannot tell them apart once a field has become a variable.
  *
  * @param name a legal field name in any case
+ * @param options.ownsCors the gateway answers for CORS itself, and would drop what a plugin says of it
  */
-export function deniedHeader(name: string, side: HeaderSide): string | null {
+export function deniedHeader(
+  name: string,
+  side: HeaderSide,
+  { ownsCors = false }: { readonly ownsCors?: boolean } = {},
+): string | null {
   const plain = name.toLowerCase().replaceAll(/[_.]/g, "-");
   if (HOP_BY_HOP.has(plain) || plain.startsWith("proxy-")) {
     return `"${name}" belongs to one connection`;
   }
   if (plain === "content-length") return `"${name}" follows from the body`;
   if (plain === "host" && side === "upstream") return `"${name}" follows from the upstream`;
-  if (plain === "forwarded" || plain.startsWith("x-forwarded-")) {
+  if (SET_BY_GATEWAY[side].has(plain) || plain.startsWith("x-forwarded-")) {
     return `"${name}" is set by the gateway`;
+  }
+  if (ownsCors && side === "response" && plain.startsWith("access-control-")) {
+    return `"${name}" follows from the configuration's "cors"`;
   }
   return null;
 }

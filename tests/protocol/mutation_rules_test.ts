@@ -60,6 +60,26 @@ Deno.test("a plugin may not set framing, hop-by-hop, host and forwarding fields 
   }
 });
 
+Deno.test("a plugin may not set what the gateway makes of a request's identity, on the side where it does", () => {
+  for (const name of ["X-Request-Id", "x-real-ip", "Traceparent", "tracestate", "x_real.ip"]) {
+    assertEquals(deniedHeader(name, "upstream"), `"${name}" is set by the gateway`);
+  }
+  assertEquals(deniedHeader("x-request-id", "response"), '"x-request-id" is set by the gateway');
+  for (const name of ["x-real-ip", "traceparent"]) {
+    assertEquals(deniedHeader(name, "response"), null);
+  }
+});
+
+Deno.test("a plugin may set CORS response fields only where the gateway leaves CORS to others", () => {
+  const name = "Access-Control-Allow-Origin";
+  assertEquals(deniedHeader(name, "response"), null);
+  assertEquals(
+    deniedHeader(name, "response", { ownsCors: true }),
+    `"${name}" follows from the configuration's "cors"`,
+  );
+  assertEquals(deniedHeader(name, "upstream", { ownsCors: true }), null);
+});
+
 Deno.test("a plugin may answer with 200 to 599 and nothing else", () => {
   for (const legal of [200, 404, 599]) assertEquals(deniedStatus(legal), null);
   for (const illegal of [0, 100, 101, 199, 600, 200.5, -200, NaN, Infinity]) {

@@ -58,7 +58,9 @@ export class TestGateway implements AsyncDisposable {
   readonly logs: LogLine[] = [];
   readonly #process: Deno.ChildProcess;
   readonly #wakes = new Set<() => void>();
-  readonly #reading: Promise<unknown>;
+  readonly #reading: Promise<void>;
+  readonly #readingErrors: Promise<void>;
+  readonly #stdoutClosed = new AbortController();
   readonly #children = new Set<number>();
   #stderr = "";
   #ended: Deno.CommandStatus | undefined;
@@ -83,10 +85,8 @@ export class TestGateway implements AsyncDisposable {
       this.#ended = status;
       this.#wake();
     });
-    this.#reading = Promise.all([
-      this.#readLog(this.#process.stdout),
-      this.#readErrors(this.#process.stderr),
-    ]);
+    this.#readingErrors = this.#readErrors(this.#process.stderr);
+    this.#reading = this.#readLog(this.#process.stdout);
   }
 
   get pid(): number {
@@ -190,6 +190,12 @@ export class TestGateway implements AsyncDisposable {
     this.#process.kill(signal);
   }
 
+  /** Reads its log no further, as `| head -1` does: what it writes from now on is refused. */
+  async closeStdout(): Promise<void> {
+    this.#stdoutClosed.abort();
+    await this.#reading;
+  }
+
   /** Everything it said, for a failing assertion. */
   describe(): string {
     return `stderr: ${this.#stderr}\nlog: ${
@@ -209,6 +215,7 @@ export class TestGateway implements AsyncDisposable {
       }
     }
     await this.#reading;
+    await this.#readingErrors;
     await Deno.remove(this.dir, { recursive: true }).catch(() => {});
   }
 
@@ -220,9 +227,13 @@ export class TestGateway implements AsyncDisposable {
   }
 
   async #readLog(stream: ReadableStream<Uint8Array>): Promise<void> {
-    for await (const line of lines(stream)) {
-      this.logs.push(parseLine(line));
-      this.#wake();
+    try {
+      for await (const line of lines(stream, this.#stdoutClosed.signal)) {
+        this.logs.push(parseLine(line));
+        this.#wake();
+      }
+    } catch (error) {
+      if (!this.#stdoutClosed.signal.aborted) throw error;
     }
   }
 
@@ -247,9 +258,12 @@ function parseLine(line: string): LogLine {
   }
 }
 
-async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+async function* lines(
+  stream: ReadableStream<Uint8Array>,
+  signal?: AbortSignal,
+): AsyncGenerator<string> {
   let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+  for await (const text of stream.pipeThrough(new TextDecoderStream(), signal && { signal })) {
     const parts = (rest + text).split("\n");
     rest = parts.pop() ?? "";
     yield* parts;

@@ -1,0 +1,56 @@
+/**
+ * The access log: one line for each request, written when its response is out or its client has left.
+ *
+ * @module
+ */
+
+import type { Exchange } from "./exchange.ts";
+import type { Log } from "./log.ts";
+
+/** What is known of a request from its first moment. */
+export interface Arrival {
+  readonly request: Request;
+  readonly traceId: string;
+  /** The address at the other end of the connection; `""` on a Unix socket. */
+  readonly peer: string;
+  readonly startedAt: number;
+}
+
+/** What there is to say beyond the arrival; filled in along the walk. */
+export interface Story {
+  /** Canonical, once there is such a form of it. */
+  path: string;
+  route?: string;
+  exchange?: Exchange;
+  rejectedBy?: string;
+  /** Why the client's connection was cut in the middle of its response. */
+  failure?: string;
+}
+
+/** A client that left is a 499, a response that broke off says `cut` and the `failure` behind it. */
+export function logAccess(
+  log: Log,
+  { request, traceId, startedAt, peer }: Arrival,
+  outcome: { readonly story: Story; readonly status: number },
+): void {
+  const { path, route, exchange, rejectedBy, failure } = outcome.story;
+  const status = request.signal.aborted ? 499 : outcome.status;
+  log.info(`${request.method} ${path} ${status}`, {
+    traceId,
+    method: request.method,
+    path,
+    status,
+    durationMs: Math.round((performance.now() - startedAt) * 10) / 10,
+    route,
+    clientAddr: exchange?.facts.request.remoteAddr ?? peer,
+    rejectedBy,
+    ...(failure === undefined ? {} : { cut: true, failure }),
+    user: userId(exchange?.draft.user),
+  });
+}
+
+/** A user's `id` where an authentication plugin set one: the rest of an identity is not for logs. */
+function userId(user: unknown): unknown {
+  if (typeof user === "string") return user;
+  return typeof user === "object" && user !== null && "id" in user ? user.id : undefined;
+}

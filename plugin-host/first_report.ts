@@ -1,0 +1,60 @@
+/**
+ * How a new isolate came up: with its plugins, with a reason why not, or not at all.
+ *
+ * @module
+ */
+
+import type { PluginManifest } from "../protocol/messages.ts";
+import type { IsolateReport } from "./isolate_messages.ts";
+import { LoadError } from "./loader.ts";
+
+/** The isolate did not get through its start in time: its thread may be stuck, and only ending the process frees it. */
+export class LoadTimeout extends Error {}
+
+export const LOST_IN_LOADING =
+  "an isolate ended while it loaded them; a plugin must call neither Deno.exit nor self.close";
+
+/** What a new isolate reports: ready, or why not, or nothing in time. */
+export class FirstReport {
+  readonly #settled = Promise.withResolvers<readonly PluginManifest[]>();
+  readonly #timer: ReturnType<typeof setTimeout>;
+  #done = false;
+
+  constructor(worker: Worker, loadTimeoutMs: number) {
+    this.#timer = setTimeout(
+      () => this.fail(new LoadTimeout(`the plugins did not load within ${loadTimeoutMs} ms`)),
+      loadTimeoutMs,
+    );
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.fail(new LoadError("plugins", `the isolate failed: ${event.message}`));
+    };
+  }
+
+  get plugins(): Promise<readonly PluginManifest[]> {
+    return this.#settled.promise;
+  }
+
+  get done(): boolean {
+    return this.#done;
+  }
+
+  accept(report: IsolateReport): void {
+    if (report.kind === "failed") {
+      const { file, message, line, column } = report;
+      return this.fail(new LoadError(file, message, { line, column }));
+    }
+    this.#end();
+    this.#settled.resolve(report.plugins);
+  }
+
+  fail(error: Error): void {
+    this.#end();
+    this.#settled.reject(error);
+  }
+
+  #end(): void {
+    this.#done = true;
+    clearTimeout(this.#timer);
+  }
+}

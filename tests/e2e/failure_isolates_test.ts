@@ -1,0 +1,193 @@
+import { assert, assertEquals } from "@std/assert";
+import {
+  ask,
+  askMany,
+  assertAllServed,
+  assertPoliced,
+  duringLoad,
+  errorOf,
+  logOf,
+  POLICY,
+} from "../support/failure.ts";
+import { type EchoUpstream, echoUpstream } from "../support/echo_upstream.ts";
+import { isRunning, type TestGateway, testGateway } from "../support/gateway.ts";
+
+/** Tells which isolate ran it; does on request what a plugin should not. */
+const WILD = `const isolate = crypto.randomUUID();
+export default {
+  async beforeRequest(ctx) {
+    ctx.response.setHeader("x-isolate", isolate);
+    switch (ctx.request.path) {
+      case "/loop": while (true) {}
+      case "/loop-after-await": await new Promise((resolve) => setTimeout(resolve, 5)); while (true) {}
+      case "/loop-later": setTimeout(() => { while (true) {} }, 5); return;
+      case "/exit": Deno.exit(3);
+      case "/close": self.close(); await new Promise(() => {});
+      case "/stray-rejection": Promise.reject(new Error("nobody catches this")); return;
+      case "/stray-throw": setTimeout(() => { throw new Error("nobody catches this"); }, 0); return;
+      case "/wait": await new Promise((resolve) => setTimeout(resolve, 1000)); return;
+      case "/busy": for (const until = performance.now() + 8; performance.now() < until;) {} return;
+    }
+  },
+};`;
+/** Without `onTimeout: "reject"`: if the gateway took this hook for too slow, its mark would be missing. */
+const LENIENT_POLICY = POLICY.replace(`"reject"`, `"continue"`);
+
+function wildGateway(
+  upstream: EchoUpstream,
+  config: Readonly<Record<string, unknown>> = {},
+): Promise<TestGateway> {
+  return testGateway({
+    config: { routes: [{ path: "/*", upstream: upstream.url }], ...config },
+    plugins: { "001-policy.ts": LENIENT_POLICY, "002-wild.ts": WILD },
+  });
+}
+
+/** Asks until as many isolates as the pool has have answered. */
+async function untilPoolIsFull(gateway: TestGateway, size: number): Promise<void> {
+  const isolates = new Set<string | null>();
+  await gateway.until(async () => {
+    for (const { headers } of await askMany(gateway, "/who", 4 * size)) {
+      isolates.add(headers.get("x-isolate"));
+    }
+    return isolates.size >= size;
+  }, { what: `${size} isolates to answer` });
+}
+
+/** Waits until one other host process runs, and that one alone. */
+async function untilReplaced(gateway: TestGateway, oldHost: number): Promise<void> {
+  await gateway.until(async () => {
+    const pids = await gateway.hostPids();
+    return pids.length === 1 && !pids.includes(oldHost);
+  }, { what: `host ${oldHost} to be gone and one other to run` });
+  assertEquals(await isRunning(oldHost), false);
+}
+
+const BLOCKS = [
+  { path: "/loop", answersAs: "hook timed out; treating as continue" },
+  { path: "/loop-after-await", answersAs: "hook timed out; treating as continue" },
+  { path: "/loop-later", answersAs: undefined }, // its hook had ended well
+];
+
+for (const [at, { path, answersAs }] of BLOCKS.entries()) {
+  const pluginPoolSize = 2 + at;
+  Deno.test(`failure: a hook blocks its isolate past hardCeilingMs; the isolate is replaced at once, the host renewed, other requests do not notice (${path}, ${pluginPoolSize} isolates)`, async () => {
+    await using upstream = echoUpstream();
+    await using gateway = await wildGateway(upstream, { pluginPoolSize });
+    await untilPoolIsFull(gateway, pluginPoolSize);
+    const [oldHost = 0] = await gateway.hostPids();
+
+    const { result: looping, others } = await duringLoad(gateway, async () => {
+      const answer = await ask(gateway, path);
+      await gateway.waitForLog((line) => line.message === "the plugin host was renewed");
+      return answer;
+    });
+    assertEquals(looping.status, 200);
+    assert(looping.durationMs < 3000, `answered after ${looping.durationMs} ms`);
+    if (answersAs) await logOf(gateway, looping, answersAs);
+    assertAllServed(others);
+    assertPoliced(upstream);
+
+    const said = gateway.logs.filter((line) => line.level === "warn").map((line) => line.message);
+    assert(said.includes("an isolate is lost; it is replaced"), gateway.describe());
+    assert(said.includes("a hook blocked its isolate; the plugin host is renewed"));
+    await untilReplaced(gateway, oldHost);
+    await untilPoolIsFull(gateway, pluginPoolSize);
+  });
+}
+
+Deno.test("failure: a hook blocks its isolate past hardCeilingMs; all isolates at once, and what waits is answered by the new ones", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await wildGateway(upstream, { onHookTimeout: "reject" });
+  await untilPoolIsFull(gateway, 2);
+  const [oldHost = 0] = await gateway.hostPids();
+  const loops = askMany(gateway, "/loop", 2);
+  const others = await askMany(gateway, "/ordinary", 20);
+  for (const answer of await loops) assertEquals(errorOf(answer).code, "hook_timeout");
+  assertEquals(others.map((each) => each.status), Array(20).fill(200));
+  assertPoliced(upstream);
+  await untilReplaced(gateway, oldHost);
+  await untilPoolIsFull(gateway, 2);
+});
+
+Deno.test("failure: a hook blocks its isolate past hardCeilingMs; hooks begun beside it count as timed out, those not begun run elsewhere", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await wildGateway(upstream, {
+    pluginPoolSize: 1,
+    hookTimeoutMs: 1500,
+    hardCeilingMs: 1500,
+    onHookTimeout: "reject",
+  });
+  const waiting = ask(gateway, "/wait");
+  await ask(gateway, "/first"); // so the hook of /wait has begun
+  const loop = ask(gateway, "/loop");
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const later = ask(gateway, "/later");
+  assertEquals(errorOf(await waiting).code, "hook_timeout");
+  assertEquals(errorOf(await loop).code, "hook_timeout");
+  assertEquals((await later).status, 200);
+  assertEquals(upstream.seen.map((each) => each.target), ["/first", "/later"]);
+  assertPoliced(upstream);
+});
+
+Deno.test("a queue of busy hooks, each within hookTimeoutMs, is no timeout and no blocked isolate", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await wildGateway(upstream);
+  for (let round = 0; round < 3; round++) {
+    const answers = await askMany(gateway, "/busy", 60); // 240 ms of work for each isolate
+    assertEquals(answers.map((each) => each.status), Array(60).fill(200));
+  }
+  assertPoliced(upstream);
+  const noticed = gateway.logs.filter((line) => line.level === "warn");
+  assertEquals(noticed, []);
+});
+
+for (const path of ["/exit", "/close"]) {
+  Deno.test(`failure: an isolate crashes or closes itself; its pending hooks fail by the hook-error rule, it is replaced, host and gateway live (${path})`, async () => {
+    await using upstream = echoUpstream();
+    await using gateway = await wildGateway(upstream, {
+      hookTimeoutMs: 5000,
+      hardCeilingMs: 5000,
+      pluginPoolSize: 1,
+      onHookTimeout: "reject",
+    });
+    const [host] = await gateway.hostPids();
+    const beside = ask(gateway, "/wait");
+    await ask(gateway, "/first"); // so the hook of /wait has begun
+    for (const answer of await Promise.all([ask(gateway, path), beside])) {
+      assertEquals([answer.status, errorOf(answer).code], [500, "plugin_error"]);
+      const record = await logOf(gateway, answer, "hook failed; treating as reject");
+      assertEquals(record.plugin, "002-wild");
+    }
+    assertEquals((await ask(gateway, "/after")).status, 200);
+    assertEquals(upstream.seen.map((each) => each.target), ["/first", "/after"]);
+    assertEquals(await gateway.hostPids(), [host]);
+  });
+}
+
+Deno.test("failure: an isolate crashes or closes itself; all of them, again and again, and the pool is full again each time", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await wildGateway(upstream, { onHookError: "continue" });
+  const hosts = await gateway.hostPids();
+  for (const path of ["/exit", "/close", "/exit"]) {
+    const answers = await askMany(gateway, path, 4);
+    assertEquals(answers.map((each) => each.status), [200, 200, 200, 200]);
+    await untilPoolIsFull(gateway, 2);
+  }
+  assertEquals(await gateway.hostPids(), hosts);
+  assertPoliced(upstream);
+});
+
+for (const path of ["/stray-rejection", "/stray-throw"]) {
+  Deno.test(`failure: a stray error in a plugin ends neither isolate nor host; the log names it (${path})`, async () => {
+    await using upstream = echoUpstream();
+    await using gateway = await wildGateway(upstream, { pluginPoolSize: 1 });
+    const before = await ask(gateway, "/before");
+    const answer = await ask(gateway, path);
+    assertEquals(answer.status, 200);
+    const record = await gateway.waitForLog((line) => / in a plugin$/.test(line.message));
+    assert(JSON.stringify(record).includes("nobody catches this"));
+    const after = await ask(gateway, "/after");
+    assertEquals(after.headers.get("x-isolate"), before.headers.get("x-isolate"));
+  });
+}
