@@ -22,14 +22,17 @@ let lastReference = 0;
 /** One body, to be captured at most once and taken at most once. */
 export class Body {
   readonly declaredBytes: number | undefined;
+  /** There was one when it came; hooks go on seeing it after it was taken. */
+  readonly #isPresent: boolean;
   #source: BodySource;
-  #captured = false;
+  #captured: Bytes | undefined;
   #reference: string | undefined;
   #base64: string | undefined;
 
   /** @param declaredBytes what its sender said of its length */
   constructor(source: BodySource, declaredBytes?: number) {
     this.#source = source;
+    this.#isPresent = source !== null && declaredBytes !== 0;
     this.declaredBytes = declaredBytes;
   }
 
@@ -40,7 +43,8 @@ export class Body {
     if (source instanceof ReadableStream) {
       this.#source = await readUpTo(source.getReader(), { limitBytes, withinMs });
     }
-    this.#captured = this.#source instanceof Uint8Array && this.#source.length <= limitBytes;
+    const bytes = this.#source;
+    if (bytes instanceof Uint8Array && bytes.length <= limitBytes) this.#captured = bytes;
   }
 
   /**
@@ -50,13 +54,12 @@ export class Body {
    * @param withBytes whether the plugin reads bodies
    */
   info(withBytes: boolean): BodyInfo {
-    const source = this.#source;
-    if (source === null || this.declaredBytes === 0) return { kind: "none" };
-    if (this.#captured && source instanceof Uint8Array) {
-      if (source.length === 0) return { kind: "none" };
-      if (!withBytes) return { kind: "inline", sizeBytes: source.length };
-      this.#base64 ??= source.toBase64();
-      return { kind: "inline", sizeBytes: source.length, base64: this.#base64 };
+    const bytes = this.#captured;
+    if (!this.#isPresent || bytes?.length === 0) return { kind: "none" };
+    if (bytes) {
+      if (!withBytes) return { kind: "inline", sizeBytes: bytes.length };
+      this.#base64 ??= bytes.toBase64();
+      return { kind: "inline", sizeBytes: bytes.length, base64: this.#base64 };
     }
     this.#reference ??= `stream://${++lastReference}`;
     return {
@@ -66,7 +69,7 @@ export class Body {
     };
   }
 
-  /** Hands the body over; from now on there is none here. */
+  /** Hands the body over, once. What hooks are told of it stays the same. */
   take(): BodySource {
     const source = this.#source;
     this.#source = null;

@@ -5,7 +5,7 @@
  */
 
 import type { ListenAddress } from "./config.ts";
-import { errorText } from "./errors.ts";
+import { errorText, UpstreamError } from "./errors.ts";
 import type { Log } from "./log.ts";
 
 /** An address that cannot be listened on; the message says why. */
@@ -29,8 +29,11 @@ export async function serveOn(
     ...(options.signal ? { signal: options.signal } : {}),
     onListen() {},
     onError(error: unknown): Response {
-      // A handler never throws; what ends here is a response that could not be built.
-      options.log.error("a response could not be written", { error });
+      // A handler never throws. What ends here is a body that broke off, which the handler has logged, or a response that
+      // could not be built.
+      if (!(error instanceof UpstreamError)) {
+        options.log.error("a response could not be written", { error });
+      }
       return new Response(null, { status: 500 });
     },
   };

@@ -73,6 +73,7 @@ async function writeCopy(
 }
 
 function pluginsDirError(dir: string, error: unknown): PluginsDirError {
+  if (error instanceof PluginsDirError) return error;
   const isAbsent = error instanceof Deno.errors.NotFound ||
     error instanceof Deno.errors.NotADirectory;
   return new PluginsDirError(
@@ -81,6 +82,17 @@ function pluginsDirError(dir: string, error: unknown): PluginsDirError {
     }`,
     { cause: error },
   );
+}
+
+/** Removes what Deno has compiled of copies that are gone: its cache forgets nothing by itself. */
+export async function pruneCompiled(denoDir: string, root: string): Promise<void> {
+  const compiled = join(denoDir, "gen", "file", root);
+  if (!await exists(compiled)) return;
+  for await (const { name } of Deno.readDir(compiled)) {
+    if (!await exists(join(root, name))) {
+      await Deno.remove(join(compiled, name), { recursive: true });
+    }
+  }
 }
 
 /** Watches `pluginsDir` until `signal` aborts, and hands every new state of it to `onChange`. */
@@ -111,10 +123,9 @@ export async function watchPlugins(
       problem = "";
     } catch (error) {
       // The folder may be away for a moment while it is replaced. What is loaded goes on serving.
-      if (problem !== errorText(error)) {
-        log.error("cannot read the plugins folder", { error: errorText(error) });
-      }
-      problem = errorText(error);
+      const { message } = pluginsDirError(pluginsDir, error);
+      if (problem !== message) log.error("cannot read the plugins folder", { error: message });
+      problem = message;
     }
     await changes.next();
   }

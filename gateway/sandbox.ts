@@ -61,6 +61,8 @@ export function hostCommand(
       "--no-prompt",
       "--no-config",
       "--no-lock",
+      // It would keep compiled code of every generation on the disk, and saves no time at a start.
+      "--no-code-cache",
       // Both: otherwise a plugin could import() from a registry, and so send data out.
       "--no-remote",
       "--cached-only",

@@ -8,6 +8,7 @@ import { join } from "@std/path";
 import { adminHandler } from "./admin.ts";
 import { type CacheLimits, CacheStore } from "./cache.ts";
 import type { Config, ListenAddress } from "./config.ts";
+import { Drain } from "./drain.ts";
 import { ForwardGuard } from "./forward_guard.ts";
 import type { Generation } from "./generation.ts";
 import { Handler } from "./handler.ts";
@@ -15,7 +16,7 @@ import { HostProcess } from "./host_process.ts";
 import type { IsolateEvents } from "./isolate_link.ts";
 import { listenAddressText, type Listening, serveOn } from "./listen.ts";
 import type { Log } from "./log.ts";
-import { copyPlugins, type PluginFiles, watchPlugins } from "./plugin_files.ts";
+import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./plugin_files.ts";
 import { PluginSocket } from "./plugin_socket.ts";
 import { makePrivateDir } from "./private_dir.ts";
 import { Proxy } from "./proxy.ts";
@@ -61,6 +62,7 @@ export async function openPluginRuntime(
   const dir = await makePrivateDir(options.env);
   try {
     const pluginsRoot = join(dir.path, "plugins");
+    const denoDir = join(dir.path, "deno");
     await Deno.mkdir(pluginsRoot);
     const files = await copyPlugins(config.pluginsDir, pluginsRoot);
     const socket = new PluginSocket(dir.socketPath, {
@@ -73,7 +75,7 @@ export async function openPluginRuntime(
       ...options.host,
       socket: socket.path,
       pluginsRoot,
-      denoDir: join(dir.path, "deno"),
+      denoDir,
     }, pluginEnv);
     const isolateEvents = pluginEvents(new CacheStore(cacheLimits(config)), log);
     const supervisor = new Supervisor(files, {
@@ -104,7 +106,10 @@ export async function openPluginRuntime(
           current: files,
           signal: watching.signal,
           log,
-          onChange: (changed) => supervisor.reload(changed),
+          onChange(changed) {
+            supervisor.reload(changed);
+            void pruneCompiled(denoDir, pluginsRoot).catch(() => {}); // the next change tries again
+          },
         }),
       async stop() {
         watching.abort();
@@ -137,9 +142,9 @@ export async function startGateway(
     generation: () => supervisor.current,
     ...(dev ? { showsWay: true, explainAbsence: () => supervisor.problem } : {}),
   });
-  let draining = false;
+  const drain = new Drain();
   const notReady = () => {
-    if (draining) return "shutting down";
+    if (drain.begun) return "shutting down";
     return (supervisor.current?.readyIsolates ?? 0) > 0
       ? undefined
       : supervisor.problem ?? "plugin runtime unavailable";
@@ -148,13 +153,16 @@ export async function startGateway(
   const server = await serveOn(
     config.listen,
     { signal: cut.signal, log },
-    (request, info) => handler.handle(request, info),
+    drain.watch((request, info) => handler.handle(request, info)),
   );
+  const adminEnd = new AbortController();
   let admin: Listening | undefined;
   try {
-    admin = config.admin === false
-      ? undefined
-      : await serveOn(config.admin.listen, { log }, adminHandler({ notReady }));
+    admin = config.admin === false ? undefined : await serveOn(
+      config.admin.listen,
+      { signal: adminEnd.signal, log },
+      adminHandler({ notReady }),
+    );
   } catch (error) {
     cut.abort();
     throw error;
@@ -168,18 +176,9 @@ export async function startGateway(
     address: server.address,
     adminAddress: admin?.address,
     async shutdown() {
-      draining = true;
-      log.info("draining", { inFlight: handler.inFlight });
-      const timer = setTimeout(() => {
-        log.warn("requests still running at the end of shutdownGraceMs are cut", {
-          inFlight: handler.inFlight,
-        });
-        cut.abort();
-      }, config.shutdownGraceMs);
-      await server.shutdown();
-      clearTimeout(timer);
+      await drain.end(server, { graceMs: config.shutdownGraceMs, cut: () => cut.abort(), log });
       client.close();
-      await admin?.shutdown();
+      adminEnd.abort();
     },
   };
 }

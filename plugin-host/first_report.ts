@@ -18,7 +18,7 @@ export const LOST_IN_LOADING =
 export class FirstReport {
   readonly #settled = Promise.withResolvers<readonly PluginManifest[]>();
   readonly #timer: ReturnType<typeof setTimeout>;
-  #done = false;
+  #loaded = false;
 
   constructor(worker: Worker, loadTimeoutMs: number) {
     this.#timer = setTimeout(
@@ -35,8 +35,9 @@ export class FirstReport {
     return this.#settled.promise;
   }
 
-  get done(): boolean {
-    return this.#done;
+  /** It has its plugins, and can run hooks. */
+  get loaded(): boolean {
+    return this.#loaded;
   }
 
   accept(report: IsolateReport): void {
@@ -44,17 +45,13 @@ export class FirstReport {
       const { file, message, line, column } = report;
       return this.fail(new LoadError(file, message, { line, column }));
     }
-    this.#end();
+    clearTimeout(this.#timer);
+    this.#loaded = true;
     this.#settled.resolve(report.plugins);
   }
 
   fail(error: Error): void {
-    this.#end();
-    this.#settled.reject(error);
-  }
-
-  #end(): void {
-    this.#done = true;
     clearTimeout(this.#timer);
+    this.#settled.reject(error);
   }
 }

@@ -131,8 +131,14 @@ class Deadline {
 
   /** @throws {TimedOut} when the time is over first; what `run` throws otherwise */
   async within(run: () => unknown): Promise<void> {
-    const pending = run();
-    if (isThenable(pending)) await this.#race(Promise.resolve(pending));
+    try {
+      const pending = run();
+      if (isThenable(pending)) await this.#race(Promise.resolve(pending));
+    } catch (error) {
+      // What the signal ended failed for want of time, though its error may come before the timer's.
+      if (this.#signal?.aborted && !(error instanceof Rejection)) throw new TimedOut();
+      throw error;
+    }
     // It may have blocked the isolate, so that no timer could fire.
     if (performance.now() - this.#startedAt > this.#limitMs) throw new TimedOut();
   }

@@ -85,7 +85,7 @@ export class IsolatePool {
     const generation = [...this.#generations.values()].find((each) => each.isolates.has(isolate));
     const lost = generation?.isolates.get(isolate);
     if (!generation || !lost) return;
-    if (!lost.report.done) return lost.report.fail(new LoadError("plugins", LOST_IN_LOADING));
+    if (!lost.report.loaded) return lost.report.fail(new LoadError("plugins", LOST_IN_LOADING));
     generation.isolates.delete(isolate);
     this.#options.send({ type: "isolate_lost", isolate, reason, started: lost.mark.seal() });
     lost.worker.terminate();
@@ -179,9 +179,16 @@ export class IsolatePool {
     }
   }
 
+  /** Tells the gateway which isolates take hooks: those that have loaded. */
   #reportPool({ id, plugins, isolates }: Generation): void {
     if (!plugins || !this.#generations.has(id)) return;
-    this.#options.send({ type: "pool", generation: id, plugins, isolates: [...isolates.keys()] });
+    const loaded = [...isolates.values()].filter((each) => each.report.loaded);
+    this.#options.send({
+      type: "pool",
+      generation: id,
+      plugins,
+      isolates: loaded.map((each) => each.id),
+    });
   }
 }
 

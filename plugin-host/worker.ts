@@ -4,6 +4,7 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
 import { Connection } from "../protocol/connection.ts";
 import { FrameError } from "../protocol/frame.ts";
 import {
@@ -27,7 +28,7 @@ import { MarkWriter } from "./start_mark.ts";
 
 /** Calls of one isolate that may wait for the gateway at a time; a further one is refused. */
 const MAX_PENDING_CALLS = 1000;
-/** A hook that has not ended after so many turns of the microtask queue is taken to wait for something. */
+/** Most hooks have ended after so many turns of the microtask queue. */
 const PROMPT_TURNS = 16;
 
 const scope = globalThis as unknown as {
@@ -135,6 +136,7 @@ class Isolate {
       let ended = false;
       void this.#runHook(frame).finally(() => ended = true);
       for (let turn = 0; turn < PROMPT_TURNS && !ended; turn++) await undefined;
+      if (!ended) await new Promise<void>((resolve) => setImmediate(resolve));
       await this.#connection.flushed();
     }
     this.#beginning = false;

@@ -38,6 +38,9 @@ export class Connection<Out extends object> {
   #queuedBytes = 0;
   #flushing: Promise<void> | undefined;
   #closed = false;
+  /** The peer takes nothing any more. */
+  #deaf = false;
+  #receiving = false;
 
   constructor(socket: Duplex, options: ConnectionOptions = {}) {
     this.#socket = socket;
@@ -57,7 +60,7 @@ export class Connection<Out extends object> {
    * @throws {FrameError} when the message is over the frame limit; nothing was sent then
    */
   send(message: Out): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#deaf) return;
     const frame = encodeFrame(message, this.#maxFrameBytes);
     this.#trace?.("out", message);
     this.#queue.push(frame);
@@ -75,6 +78,7 @@ export class Connection<Out extends object> {
     onMessage: (message: object) => void,
   ): Promise<FrameError | MessageError | undefined> {
     const buffer = new Uint8Array(READ_BYTES);
+    this.#receiving = true;
     try {
       while (!this.#closed) {
         const length = await this.#socket.read(buffer).catch(() => null);
@@ -124,7 +128,10 @@ export class Connection<Out extends object> {
         this.#queuedBytes -= bytes.length;
       }
     } catch {
-      this.close();
+      this.#deaf = true;
+      this.#queue = [];
+      // It has ended, most likely. What it said before that is still to be read; then `receive` closes.
+      if (!this.#receiving) this.close();
     } finally {
       this.#flushing = undefined;
     }

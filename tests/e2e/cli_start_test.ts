@@ -190,7 +190,7 @@ for (const { commands = ["run"], ...failing } of FAILURES) {
         assertEquals(stderr, `conduit: ${fill(failing.tells)}\n`);
       } else for (const part of failing.tells) assertStringIncludes(stderr, fill(part));
       assert(stderr.startsWith("conduit: "));
-      assert(!/\.ts:\d+:\d+\)|file:\/\/\/.*main\.ts|\n    at .*[( ]ext:/.test(stderr), stderr);
+      assert(!/\.ts:\d+:\d+\)|file:\/\/\/.*main\.ts|\n {4}at .*[( ]ext:/.test(stderr), stderr);
       assert(!/ (listening|ready) /.test(stdout), stdout);
       assertEquals([...Deno.readDirSync(join(dir.path, "run"))], [], "its private folder is gone");
     });

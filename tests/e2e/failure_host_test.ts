@@ -123,6 +123,47 @@ Deno.test("failure: the host process dies; it is restarted with exponential back
   });
 });
 
+Deno.test("failure: the host process dies; of the memory that a plugin takes without end", async () => {
+  await using upstream = echoUpstream();
+  await using host = await hostProgram(
+    `shift; exec $DENO run --v8-flags=--max-old-space-size=64 "$@"`,
+  );
+  await using gateway = await testGateway({
+    config: {
+      hookTimeoutMs: 20_000,
+      hardCeilingMs: 20_000,
+      routes: [{ path: "/*", upstream: upstream.url }],
+    },
+    plugins: {
+      "001-hog.ts": `export default {
+        beforeRequest(ctx) {
+          for (const hog = []; ctx.request.path === "/hog";) hog.push(new Array(1e5).fill(Math.random()));
+        },
+      };`,
+    },
+    env: host.env,
+  });
+  const answer = await ask(gateway, "/hog");
+  assertEquals([answer.status, errorOf(answer)], [503, UNAVAILABLE]);
+  await gateway.waitForLog((line) => line.message === "the plugin host is back");
+  assertEquals((await ask(gateway, "/after")).status, 200);
+  assertEquals(upstream.seen.map((each) => each.target), ["/after"]);
+});
+
+Deno.test("failure: the host process stops without dying; it is renewed, and what it held is answered by failPolicy", async () => {
+  await using closed = echoUpstream();
+  await using open = echoUpstream();
+  await using gateway = await policed({ closed, open });
+  const [host = 0] = await gateway.hostPids();
+  Deno.kill(host, "SIGSTOP");
+  const [refused, passed] = await Promise.all([ask(gateway, "/closed"), ask(gateway, "/open")]);
+  assertEquals([refused.status, errorOf(refused)], [503, UNAVAILABLE]);
+  assertEquals(passed.status, 200);
+  await gateway.until(async () => !await isRunning(host), { what: "the stopped host to be gone" });
+  assertEquals((await ask(gateway, "/closed")).status, 200);
+  assertPoliced(closed);
+});
+
 for (const failing of ["exit 1", "kill -9 $$"]) {
   Deno.test(`failure: the host is absent at start; the gateway listens and answers by failPolicy, until it is there ("${failing}")`, async () => {
     await using closed = echoUpstream();

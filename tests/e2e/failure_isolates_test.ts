@@ -36,10 +36,11 @@ const LENIENT_POLICY = POLICY.replace(`"reject"`, `"continue"`);
 function wildGateway(
   upstream: EchoUpstream,
   config: Readonly<Record<string, unknown>> = {},
+  plugins: Readonly<Record<string, string>> = {},
 ): Promise<TestGateway> {
   return testGateway({
     config: { routes: [{ path: "/*", upstream: upstream.url }], ...config },
-    plugins: { "001-policy.ts": LENIENT_POLICY, "002-wild.ts": WILD },
+    plugins: { "001-policy.ts": LENIENT_POLICY, "002-wild.ts": WILD, ...plugins },
   });
 }
 
@@ -165,17 +166,23 @@ for (const path of ["/exit", "/close"]) {
   });
 }
 
-Deno.test("failure: an isolate crashes or closes itself; all of them, again and again, and the pool is full again each time", async () => {
+Deno.test("failure: an isolate crashes or closes itself; all of them, again and again, and only isolates that have loaded take their place", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await wildGateway(upstream, { onHookError: "continue" });
+  await using gateway = await wildGateway(upstream, { onHookError: "continue" }, {
+    "000-slow-start.ts": `export default {
+      onLoad: () => new Promise((resolve) => setTimeout(resolve, Math.random() * 200)),
+    };`,
+  });
   const hosts = await gateway.hostPids();
   for (const path of ["/exit", "/close", "/exit"]) {
-    const answers = await askMany(gateway, path, 4);
-    assertEquals(answers.map((each) => each.status), [200, 200, 200, 200]);
+    const crashes = askMany(gateway, path, 2);
+    assertAllServed(await askMany(gateway, "/ordinary", 20));
+    assertAllServed(await crashes);
     await untilPoolIsFull(gateway, 2);
   }
   assertEquals(await gateway.hostPids(), hosts);
   assertPoliced(upstream);
+  assertEquals(gateway.logs.filter((line) => JSON.stringify(line).includes("no plugin")), []);
 });
 
 for (const path of ["/stray-rejection", "/stray-throw"]) {

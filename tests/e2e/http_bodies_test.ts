@@ -1,5 +1,7 @@
 /** Bodies of every size and framing, both ways: what hooks see of them, and that they arrive byte for byte. */
-import { assertEquals } from "@std/assert";
+import { PATIENT } from "../support/patient.ts";
+import { assertEquals, assertMatch } from "@std/assert";
+import { echoUpstream } from "../support/echo_upstream.ts";
 import { testGateway } from "../support/gateway.ts";
 import { rawRequest, type RawResponse } from "../support/raw_client.ts";
 import type { RawRequest } from "../support/raw_upstream.ts";
@@ -74,6 +76,7 @@ for (const framing of ["length", "chunked"] as const) {
     await using upstream = recordingUpstream();
     await using gateway = await testGateway({
       config: {
+        ...PATIENT,
         bodies: { inlineLimitBytes: LIMIT },
         routes: [{ path: "/*", upstream: upstream.url }],
       },
@@ -98,10 +101,9 @@ for (const framing of ["length", "chunked"] as const) {
     );
     await using gateway = await testGateway({
       config: {
+        ...PATIENT,
         bodies: { inlineLimitBytes: LIMIT },
         routes: [{ path: "/*", upstream: upstream.url }],
-        hookTimeoutMs: 5000,
-        hardCeilingMs: 5000,
       },
       plugins: { "001-show.ts": SHOW },
     });
@@ -126,6 +128,7 @@ Deno.test("a body that is there with its head is a reference too where it is ove
   for (const readsBodies of [true, false]) {
     await using gateway = await testGateway({
       config: {
+        ...PATIENT,
         bodies: { inlineLimitBytes: readsBodies ? 10 : 1000 },
         routes: [{ path: "/*", upstream: upstream.url }],
       },
@@ -142,7 +145,7 @@ Deno.test("a body that is there with its head is a reference too where it is ove
 Deno.test("readsBodies: false sends no body to that plugin, and reading one all the same is its error", async () => {
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: {
       "001-blind.ts": `export default { readsBodies: false, onHookError: "continue",
         beforeRequest(ctx) {
@@ -166,4 +169,32 @@ Deno.test("readsBodies: false sends no body to that plugin, and reading one all 
   await gateway.waitForLog((line) =>
     /^hook failed/.test(line.message) && JSON.stringify(line).includes("readsBodies: false")
   );
+});
+
+Deno.test("a hook of afterResponse sees the request's body as beforeRequest did", async () => {
+  await using upstream = echoUpstream();
+  const seen = (hook: string) =>
+    `ctx.response.appendHeader("x-seen", "${hook} " + ctx.request.body.kind + " " + (ctx.request.body.kind === "inline" ? ctx.request.text() : ctx.request.body.ref));`;
+  await using gateway = await testGateway({
+    config: {
+      ...PATIENT,
+      bodies: { inlineLimitBytes: 8 },
+      routes: [{ path: "/*", upstream: upstream.url }],
+    },
+    plugins: {
+      "001-see.ts": `export default {
+        beforeRequest(ctx) { ${seen("before")} },
+        afterResponse(ctx) { ${seen("after")} },
+      };`,
+    },
+  });
+  const small = await gateway.fetch("/", { method: "POST", body: "hello" });
+  assertEquals(small.headers.get("x-seen"), "before inline hello, after inline hello");
+  await small.body?.cancel();
+  const large = await gateway.fetch("/", { method: "POST", body: "hello, hello" });
+  assertMatch(
+    large.headers.get("x-seen") ?? "",
+    /^before reference (stream:\/\/\d+), after reference \1$/,
+  );
+  await large.body?.cancel();
 });

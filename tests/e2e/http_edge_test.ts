@@ -1,4 +1,5 @@
 /** The edge rules on ordinary requests: identity, forwarding fields, hop-by-hop fields of answers, hosts and methods. */
+import { PATIENT } from "../support/patient.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { testGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw_client.ts";
@@ -14,7 +15,7 @@ function get(fields: string, host = "shop.example.com"): string {
 async function setUp(respond?: () => string) {
   const upstream = recordingUpstream(respond);
   const gateway = await testGateway({
-    config: { routes: [{ path: "/api/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/api/*", upstream: upstream.url }] },
     plugins: {
       "001-log.ts":
         `export default { readsBodies: false, beforeRequest(ctx) { ctx.log.info("seen"); } };`,

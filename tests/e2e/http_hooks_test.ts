@@ -1,4 +1,5 @@
 /** What plugins do to requests and responses through `ctx`, seen from both ends, across isolates. */
+import { PATIENT } from "../support/patient.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { testGateway } from "../support/gateway.ts";
@@ -23,7 +24,7 @@ for (const hook of ["beforeRequest", "afterResponse"] as const) {
   Deno.test(`status, fields and body that ${hook} sets are laid over the answer`, async () => {
     await using upstream = recordingUpstream(() => ANSWER);
     await using gateway = await testGateway({
-      config: { routes: [{ path: "/*", upstream: upstream.url }] },
+      config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
       plugins: { "001-change.ts": `export default { ${hook}(ctx) { ${CHANGES} } };` },
     });
     for (const [target, text] of [["/", "body"], ["/?body", "replaced"]] as const) {
@@ -48,7 +49,7 @@ Deno.test("setBody on an answer that has none changes nothing but the length tha
       : "HTTP/1.1 204 No Content\r\n\r\n"
   );
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: {
       "001-set.ts": `export default { afterResponse(ctx) {
         if (ctx.request.query === "status") ctx.response.setStatus(200);
@@ -69,7 +70,7 @@ Deno.test("setBody on an answer that has none changes nothing but the length tha
 Deno.test("what the upstream gets: path, query and fields as the plugins set them", async () => {
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/api/*", upstream: upstream.url, stripPrefix: true }] },
+    config: { ...PATIENT, routes: [{ path: "/api/*", upstream: upstream.url, stripPrefix: true }] },
     plugins: {
       "001-set.ts": `export default { beforeRequest(ctx) {
         if (ctx.request.query === "keep") return;
@@ -95,7 +96,7 @@ Deno.test("user, state and response changes go along the chain, whichever isolat
   await using upstream = recordingUpstream(() => ANSWER);
   const isolate = "globalThis.id ??= crypto.randomUUID();";
   await using gateway = await testGateway({
-    config: { pluginPoolSize: 3, routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, pluginPoolSize: 3, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: {
       "001-auth.ts": `export default { beforeRequest(ctx) { ${isolate}
         ctx.user = { id: ctx.request.query, roles: ["a"] };
@@ -139,7 +140,7 @@ Deno.test("what is no JSON in state or user is that hook's error, and names the 
     .concat("new ArrayBuffer(1)", "new Uint8Array(1)", "() => 1", "1n", "/x/", "new Error('x')");
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: {
       "001-set.ts": `const values = [${values.join(", ")}];
         export default { beforeRequest(ctx) { ctx.state.x = values[Number(ctx.request.query)]; } };`,
@@ -163,8 +164,7 @@ Deno.test("services.cache is one store for all plugins and isolates, and counts 
     config: {
       pluginPoolSize: 3,
       routes: [{ path: "/*", upstream: upstream.url }],
-      hookTimeoutMs: 5000,
-      hardCeilingMs: 5000,
+      ...PATIENT,
     },
     plugins: {
       "001-count.ts": `export default { async beforeRequest(ctx) {
@@ -202,9 +202,9 @@ Deno.test("services.http carries the trace, names a host it may not reach, and e
   await using elsewhere = echoUpstream();
   await using gateway = await testGateway({
     config: {
+      ...PATIENT,
+      hookTimeoutMs: 1000,
       routes: [{ path: "/*", upstream: service.url }],
-      hookTimeoutMs: 400,
-      hardCeilingMs: 5000,
     },
     plugins: {
       "001-fetch.ts": `export default { onTimeout: "reject", onHookError: "continue",

@@ -1,4 +1,5 @@
 /** Limits on clients, and clients that leave: what they get, what the upstream sees, and that everything is given back. */
+import { PATIENT } from "../support/patient.ts";
 import { assertEquals } from "@std/assert";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { rawClient, rawRequest, type RawResponse } from "../support/raw_client.ts";
@@ -36,6 +37,7 @@ for (const [way, plugin] of [["streamed", MARK], ["read by a hook", READ]] as co
     await using upstream = recordingUpstream();
     await using gateway = await testGateway({
       config: {
+        ...PATIENT,
         bodies: { maxRequestBytes: MAX, inlineLimitBytes: 100_000 },
         routes: [{ path: "/*", upstream: upstream.url }],
       },
@@ -82,6 +84,7 @@ Deno.test("a request body that does not arrive within idleMs is a 408, streamed 
   for (const plugin of [MARK, READ]) {
     await using gateway = await testGateway({
       config: {
+        ...PATIENT,
         timeouts: { idleMs: 200 },
         routes: [{ path: "/*", upstream: upstream.url }],
       },
@@ -154,16 +157,21 @@ const DEPARTURES: Readonly<Record<string, { readonly send: string; readonly answ
 for (const [doing, { send, answer }] of Object.entries(DEPARTURES)) {
   Deno.test(`attack 34: a client leaves while ${doing}: the upstream request ends, 499 in the log, nothing is left`, async () => {
     const arrived = Promise.withResolvers<void>();
-    const left = Promise.withResolvers<void>();
+    let ended = false;
     await using upstream = rawUpstream(async (conn) => {
       await conn.readHead();
       arrived.resolve();
       if (answer !== undefined) await conn.send(answer);
       await conn.ended();
-      left.resolve();
+      ended = true;
     });
     await using gateway = await testGateway({
-      config: { routes: [{ path: "/*", upstream: upstream.url }] },
+      // No time limit may be what ends it.
+      config: {
+        ...PATIENT,
+        timeouts: { responseHeaderMs: 600_000, idleMs: 600_000 },
+        routes: [{ path: "/*", upstream: upstream.url }],
+      },
       plugins: { "001-x.ts": `export default { readsBodies: false, afterResponse() {} };` },
     });
     {
@@ -172,7 +180,7 @@ for (const [doing, { send, answer }] of Object.entries(DEPARTURES)) {
       await arrived.promise;
       if (answer !== undefined) await client.readExactly(50_000);
     }
-    await left.promise;
+    await gateway.until(() => ended, { what: "the upstream request to end" });
     const line = await gateway.waitForLog((each) => each.path === "/x" && "status" in each);
     assertEquals([line.status, line.cut], [499, undefined]);
     const wrong = gateway.logs.filter((each) => each.level === "error" || each.level === "warn");

@@ -1,4 +1,5 @@
 /** What HTTP says of messages: repeated fields, answers without a body, 1xx, early answers, pipelining, old clients, encodings. */
+import { PATIENT } from "../support/patient.ts";
 import { assert, assertEquals } from "@std/assert";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { rawClient, rawRequest } from "../support/raw_client.ts";
@@ -15,7 +16,7 @@ function gatewayTo(
   config: Readonly<Record<string, unknown>> = {},
 ): Promise<TestGateway> {
   return testGateway({
-    config: { ...config, routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, ...config, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins,
   });
 }

@@ -1,6 +1,7 @@
 /** Attack 29: no origin is granted anything but by the exact text of the configuration. */
 import { assertEquals } from "@std/assert";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
+import { PATIENT } from "../support/patient.ts";
 import { rawRequest, type RawResponse } from "../support/raw_client.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 
@@ -113,7 +114,7 @@ Deno.test("an allowed origin gets what the configuration grants, and a plugin ne
 Deno.test('with cors "passthrough" the upstream and the plugins answer for CORS', async () => {
   await using upstream = recordingUpstream(() => UPSTREAM_GRANTS);
   await using gateway = await testGateway({
-    config: { cors: "passthrough", routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, cors: "passthrough", routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: {
       "001-cors.ts": `export default { readsBodies: false, afterResponse(ctx) {
         ctx.response.setHeader("access-control-allow-origin", "https://set.by.plugin");

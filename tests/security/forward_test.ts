@@ -1,4 +1,5 @@
 /** Attacks 17 to 21: a plugin that forwards where a client tells it to reaches only what the configuration allows. */
+import { PATIENT } from "../support/patient.ts";
 import { assert, assertEquals } from "@std/assert";
 import { testGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw_client.ts";
@@ -64,6 +65,7 @@ Deno.test("attacks 17, 18, 19 and 21: a refused target is logged, never dialled,
   await using secret = recordingUpstream();
   await using gateway = await testGateway({
     config: {
+      ...PATIENT,
       routes: [{ path: "/*", upstream: upstream.url }],
       forward: {
         allowedHosts: [
@@ -83,7 +85,7 @@ Deno.test("attacks 17, 18, 19 and 21: a refused target is logged, never dialled,
       `GET /x?to=${encodeURIComponent(target)} HTTP/1.1\r\nHost: a\r\nX-Row: ${row}\r\n\r\n`,
     );
     const seen = upstream.requests.filter((each) => each.header("x-row") === String(row));
-    const line = gateway.logs.find((each) =>
+    const line = await gateway.waitForLog((each) =>
       each.message === "forward refused; using the original route" && each.url === target
     );
     return response.status === 200 && seen.length === 1 && line ? "" : pattern;
@@ -92,11 +94,32 @@ Deno.test("attacks 17, 18, 19 and 21: a refused target is logged, never dialled,
   assertEquals(secret.connections.length, 0);
 });
 
+Deno.test("attack 17: what is not in allowedHosts is refused also where private networks are allowed", async () => {
+  await using upstream = recordingUpstream();
+  await using secret = recordingUpstream();
+  await using gateway = await testGateway({
+    config: {
+      ...PATIENT,
+      routes: [{ path: "/*", upstream: upstream.url }],
+      forward: { allowedHosts: ["127.0.0.1", "localhost:1"], blockPrivateNetworks: false },
+    },
+    plugins: { "001-open-redirect.ts": OPEN_REDIRECT },
+  });
+  for (const host of ["127.0.0.1", "localhost", "[::1]"]) {
+    await rawRequest(
+      gateway.port,
+      `GET /x?to=http://${host}:${secret.port}/ HTTP/1.1\r\nHost: a\r\n\r\n`,
+    );
+  }
+  assertEquals([upstream.requests.length, secret.connections.length], [3, 0]);
+});
+
 Deno.test("an allowed target gets the request with its own host, and the later hooks still run", async () => {
   await using upstream = recordingUpstream();
   await using beta = recordingUpstream();
   await using gateway = await testGateway({
     config: {
+      ...PATIENT,
       routes: [{ path: "/*", upstream: upstream.url }],
       forward: { allowedHosts: [{ host: `localhost:${beta.port}`, allowPrivate: true }] },
     },
@@ -129,7 +152,7 @@ Deno.test("attack 20: a redirect to the metadata address is passed through and n
     `HTTP/1.1 302 Found\r\nlocation: ${secret.url}/latest\r\ncontent-length: 0\r\n\r\n`
   );
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: { "001-open-redirect.ts": OPEN_REDIRECT },
   });
   const response = await rawRequest(gateway.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");

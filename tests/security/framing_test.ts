@@ -1,4 +1,5 @@
 /** Attacks 2 to 6, 14 and 23: where one request ends and the next begins, and who it is for. */
+import { PATIENT } from "../support/patient.ts";
 import { assertRepelled, type Attack, SMUGGLED } from "../support/attack.ts";
 import { testGateway } from "../support/gateway.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
@@ -169,6 +170,7 @@ Deno.test("attack 6: the body of a refused request is never read as the next req
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
     config: {
+      ...PATIENT,
       bodies: { inlineLimitBytes: 16, maxRequestBytes: 4096 },
       routes: [{ path: "/api/*", upstream: upstream.url }],
     },

@@ -1,4 +1,5 @@
 /** Attacks 1, 11, 12, 13, 26 and 31: fields by which a client claims to be somebody, or hides what somebody said. */
+import { PATIENT } from "../support/patient.ts";
 import { assertRepelled, type Attack } from "../support/attack.ts";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
 import type { RawRequest, RawUpstream } from "../support/raw_upstream.ts";
@@ -161,7 +162,7 @@ async function withGateway(
 ): Promise<void> {
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
-    config: { ...config, routes: [{ path: "/api/*", upstream: upstream.url }] },
+    config: { ...PATIENT, ...config, routes: [{ path: "/api/*", upstream: upstream.url }] },
     plugins: { "001-auth.ts": AUTH },
   });
   await test({ gateway, upstream });

@@ -1,4 +1,5 @@
 /** Attacks 7 to 10: one canonical path decides for the router, the plugins and the upstream alike. */
+import { PATIENT } from "../support/patient.ts";
 import { assertRepelled, type Attack } from "../support/attack.ts";
 import { testGateway } from "../support/gateway.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
@@ -64,6 +65,7 @@ Deno.test("attacks 7 to 10: no spelling of a path gets past the policy for its p
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
     config: {
+      ...PATIENT,
       routes: [
         { path: "/public/*", upstream: upstream.url },
         { path: "/admin/*", upstream: upstream.url },

@@ -1,4 +1,5 @@
 /** Attacks 15, 16 and 26: what a plugin sets, of its own or because a client told it to, is refused where it would break HTTP. */
+import { PATIENT } from "../support/patient.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 import { testGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw_client.ts";
@@ -100,9 +101,8 @@ Deno.test("attacks 15 and 16: that part of the patch is refused and logged, the 
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
     config: {
+      ...PATIENT,
       routes: [{ path: "/*", upstream: upstream.url }],
-      hookTimeoutMs: 5000,
-      hardCeilingMs: 5000,
     },
     plugins: { "001-evil.ts": PLUGIN },
   });
@@ -143,7 +143,7 @@ const REJECTIONS: readonly (readonly [call: string, status: number, body: RegExp
 Deno.test("attack 15: a rejection with fields or a status that are not HTTP is a rejection without them", async () => {
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: {
       "001-reject.ts": `export default { beforeRequest(ctx) {
         [${REJECTIONS.map(([call]) => `() => ${call}`).join(", ")}][Number(ctx.request.query)]();
@@ -163,7 +163,7 @@ Deno.test("attack 15: a rejection with fields or a status that are not HTTP is a
 Deno.test("attack 26: __proto__ and constructor are inert as field, query, state and identity keys", async () => {
   await using upstream = recordingUpstream();
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
     plugins: {
       "001-set.ts": `export default { beforeRequest(ctx) {
         for (const [key, value] of ctx.request.searchParams()) {

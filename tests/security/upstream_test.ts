@@ -1,4 +1,5 @@
 /** Attack 33: what an upstream gets wrong ends in a 502 or a cut connection, and that connection serves nobody else. */
+import { PATIENT } from "../support/patient.ts";
 import { assertEquals } from "@std/assert";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { rawClient } from "../support/raw_client.ts";
@@ -103,9 +104,8 @@ for (const readsBodies of [false, true]) {
       await using upstream = lyingUpstream();
       await using gateway = await testGateway({
         config: {
+          ...PATIENT,
           routes: [{ path: "/*", upstream: upstream.url }],
-          hookTimeoutMs: 3000,
-          hardCeilingMs: 3000,
         },
         plugins: {
           "001-read.ts":
@@ -136,7 +136,7 @@ Deno.test("attack 33: what follows a complete answer belongs to nobody, and its 
     await conn.ended();
   });
   await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
   });
   for (let i = 0; i < 3; i++) assertEquals(await outcome(gateway, "/"), "200 ok");
   assertEquals(upstream.connections.length, 3);

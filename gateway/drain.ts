@@ -1,0 +1,98 @@
+/**
+ * The end of a listener: what runs may end within its grace, what comes is refused, what is left is cut.
+ *
+ * `Deno.serve`'s own `shutdown()` refuses new connections at once, but it also makes the bodies of running requests
+ * unreadable (denoland/deno#36809, so in 2.9.6), and once it is called nothing can be cut short any more. So while
+ * uploads run the gateway goes on listening and answers 503; then it shuts down; and what is left ends with the process.
+ *
+ * @module
+ */
+
+import { ERROR_STATUS } from "./errors.ts";
+import { requestId } from "./identity.ts";
+import type { Listening } from "./listen.ts";
+import type { Log } from "./log.ts";
+
+type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>;
+
+/** How long `Deno.serve` may take to cut what it can still cut. */
+const CUT_LIMIT_MS = 1000;
+
+export interface DrainOptions {
+  readonly graceMs: number;
+  /** Cuts what runs; works only before `shutdown()`. */
+  readonly cut: () => void;
+  readonly log: Log;
+}
+
+export class Drain {
+  readonly #running = new Set<Request>();
+  readonly #uploads = new Set<Request>();
+  #onEnd = () => {};
+  #begun = false;
+
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  /** The handler for a listener that will be drained. */
+  watch(handle: Handle): Handle {
+    return (request, info) => {
+      if (this.#begun) return Promise.resolve(refusal(request));
+      this.#running.add(request);
+      if (request.body) this.#uploads.add(request);
+      void info.completed.catch(() => {}).then(() => {
+        this.#running.delete(request);
+        this.#uploads.delete(request);
+        this.#onEnd();
+      });
+      return handle(request, info);
+    };
+  }
+
+  /** Resolves when the listener is closed and nothing runs any more, or `graceMs` is over. */
+  async end(server: Listening, { graceMs, cut, log }: DrainOptions): Promise<void> {
+    this.#begun = true;
+    log.info("draining", { inFlight: this.#running.size });
+    if (await within(graceMs, this.#drained(server))) return;
+    log.warn("requests still running at the end of shutdownGraceMs are cut", {
+      inFlight: this.#running.size,
+    });
+    if (this.#uploads.size === 0) return;
+    cut();
+    await within(CUT_LIMIT_MS, this.#none(this.#running));
+  }
+
+  async #drained(server: Listening): Promise<void> {
+    await this.#none(this.#uploads);
+    await server.shutdown();
+  }
+
+  #none(requests: ReadonlySet<Request>): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onEnd = () => requests.size === 0 && resolve();
+    this.#onEnd();
+    return promise;
+  }
+}
+
+/** Whether `done` was so within the time. */
+async function within(limitMs: number, done: Promise<void>): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<false>();
+  const timer = setTimeout(() => resolve(false), limitMs);
+  const isDone = await Promise.race([done.then(() => true), promise]);
+  clearTimeout(timer);
+  return isDone;
+}
+
+function refusal(request: Request): Response {
+  const error = {
+    code: "overloaded",
+    message: "the gateway is shutting down",
+    traceId: requestId(request.headers),
+  };
+  return Response.json({ error }, {
+    status: ERROR_STATUS.overloaded,
+    headers: { connection: "close", "retry-after": "1", "x-request-id": error.traceId },
+  });
+}

@@ -1,0 +1,129 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import { copyPlugins, PluginsDirError, pruneCompiled } from "../../gateway/plugin_files.ts";
+import { scratch, writeFiles } from "../support/conduit.ts";
+
+const FILES = { "plugins/001-a.ts": "a", "plugins/_lib/deep/b.ts": "b", "copies/.keep": "" };
+
+async function copied(dir: string, to = "copies") {
+  return await copyPlugins(join(dir, "plugins"), join(dir, to));
+}
+
+function names(dir: string): string[] {
+  return [...Deno.readDirSync(dir)].map((each) => each.name).sort();
+}
+
+Deno.test("a copy has every file of the folder, folders below included, with its SHA-256", async () => {
+  await using dir = await scratch(FILES);
+  const { path, dirUrl, files, hash } = await copied(dir.path);
+  assertEquals(await Deno.readTextFile(join(path, "001-a.ts")), "a");
+  assertEquals(await Deno.readTextFile(join(path, "_lib/deep/b.ts")), "b");
+  assertEquals(files, {
+    "001-a.ts": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
+    "_lib/deep/b.ts": "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d",
+  });
+  assertEquals(dirUrl, `file://${path}/`);
+  assert(path.endsWith(hash));
+});
+
+Deno.test("tests, hidden files, node_modules, dangling links and what is neither file nor folder stay out", async () => {
+  await using dir = await scratch({
+    ...FILES,
+    "plugins/001-a_test.ts": "",
+    "plugins/001-a.test.ts": "",
+    "plugins/.secret": "",
+    "plugins/.git/config": "",
+    "plugins/node_modules/x/index.js": "",
+  });
+  await Deno.symlink("nowhere", join(dir.path, "plugins/dangling.ts"));
+  using _socket = Deno.listen({ transport: "unix", path: join(dir.path, "plugins/x.sock") });
+  assertEquals(Object.keys((await copied(dir.path)).files), ["001-a.ts", "_lib/deep/b.ts"]);
+});
+
+Deno.test("links are followed, once for each ring", async () => {
+  await using dir = await scratch({ ...FILES, "elsewhere/c.ts": "c" });
+  await Deno.symlink("../elsewhere/c.ts", join(dir.path, "plugins/c.ts"));
+  await Deno.symlink("../elsewhere", join(dir.path, "plugins/d"));
+  await Deno.symlink(".", join(dir.path, "plugins/ring"));
+  await Deno.symlink("..", join(dir.path, "plugins/_lib/ring"));
+  assertEquals(Object.keys((await copied(dir.path)).files), [
+    "001-a.ts",
+    "_lib/deep/b.ts",
+    "c.ts",
+    "d/c.ts",
+  ]);
+});
+
+Deno.test("the hash tells contents and names apart, and nothing else", async () => {
+  await using dir = await scratch(FILES);
+  const first = await copied(dir.path);
+  await Deno.writeTextFile(join(dir.path, "plugins/001-a.ts"), "a");
+  assertEquals(await copied(dir.path), first);
+  const hashes = new Set([first.hash]);
+  for (
+    const change of [
+      () => Deno.writeTextFile(join(dir.path, "plugins/001-a.ts"), "A"),
+      () => Deno.rename(join(dir.path, "plugins/001-a.ts"), join(dir.path, "plugins/002-a.ts")),
+      () => Deno.remove(join(dir.path, "plugins/002-a.ts")),
+    ]
+  ) {
+    await change();
+    hashes.add((await copied(dir.path)).hash);
+  }
+  assertEquals(hashes.size, 4);
+  assertEquals(names(join(dir.path, "copies")), [".keep", ...hashes].sort());
+});
+
+Deno.test("a copy that cannot be written leaves nothing behind", async () => {
+  await using dir = await scratch(FILES);
+  const { hash, path } = await copied(dir.path);
+  await Deno.remove(path, { recursive: true });
+  // A link to nowhere is not there for a look, and cannot be renamed over.
+  await Deno.symlink("nowhere/at/all", path);
+  await assertRejects(() => copied(dir.path));
+  assertEquals(names(join(dir.path, "copies")), [".keep", hash]);
+});
+
+const REFUSED:
+  readonly (readonly [what: string, says: string, prepare: (dir: string) => unknown])[] = [
+    ["that is not there", "is not a folder; create it", () => {}],
+    ["that is a file", "is not a folder; create it", (dir) => Deno.writeTextFile(dir, "")],
+    ["with too many files", "holds more than 2000 files", async (dir) => {
+      await Deno.mkdir(dir);
+      await Promise.all(
+        Array.from(
+          { length: 2001 },
+          (_, index) => Deno.writeTextFile(join(dir, `_${index}.ts`), ""),
+        ),
+      );
+    }],
+    // Sparse: its size is what counts, and it is not read for that.
+    ["with too much in it", "67108864 bytes", async (dir) => {
+      await Deno.mkdir(dir);
+      using file = await Deno.create(join(dir, "_big"));
+      await file.truncate(2 ** 40);
+    }],
+  ];
+for (const [what, says, prepare] of REFUSED) {
+  Deno.test(`a plugins folder ${what} is refused by its name`, async () => {
+    await using dir = await scratch({ "copies/.keep": "" });
+    await prepare(join(dir.path, "plugins"));
+    const error = await assertRejects(() => copied(dir.path), PluginsDirError, says);
+    assert(error.message.startsWith(`pluginsDir: "${dir.path}/plugins" `), error.message);
+    assertEquals(names(join(dir.path, "copies")), [".keep"]);
+  });
+}
+
+Deno.test("what was compiled of a copy goes with the copy", async () => {
+  await using dir = await scratch(FILES);
+  const { path, hash } = await copied(dir.path);
+  const [root, denoDir] = [join(dir.path, "copies"), join(dir.path, "deno")];
+  await pruneCompiled(denoDir, root); // nothing has been compiled yet
+  const compiled = join(denoDir, "gen/file", root);
+  await writeFiles(compiled, { [`${hash}/001-a.ts.js`]: "", "gone/001-a.ts.js": "" });
+  await pruneCompiled(denoDir, root);
+  assertEquals(names(compiled), [hash]);
+  await Deno.remove(path, { recursive: true });
+  await pruneCompiled(denoDir, root);
+  assertEquals(names(compiled), []);
+});

@@ -1,0 +1,30 @@
+/**
+ * What Linux tells of a process.
+ *
+ * @module
+ */
+
+/** What grows when a process leaks. */
+export interface Usage {
+  readonly threads: number;
+  readonly rssMiB: number;
+  readonly fds: number;
+}
+
+export async function usageOf(pid: number): Promise<Usage> {
+  const status = await Deno.readTextFile(`/proc/${pid}/status`);
+  const field = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? NaN);
+  return {
+    threads: field("Threads"),
+    rssMiB: Math.round(field("VmRSS") / 1024),
+    fds: [...Deno.readDirSync(`/proc/${pid}/fd`)].length,
+  };
+}
+
+/** The words of its command line, or the lines of its environment. */
+export async function wordsOf(pid: number, file: "cmdline" | "environ"): Promise<string[]> {
+  return (await Deno.readTextFile(`/proc/${pid}/${file}`)).split("\0").filter((word) =>
+    word !== ""
+  );
+}
