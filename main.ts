@@ -4,15 +4,17 @@
  * @module
  */
 
-import { fromFileUrl, isAbsolute } from "@std/path";
+import { fromFileUrl } from "@std/path";
 import project from "./deno.json" with { type: "json" };
 import { checkReport } from "./gateway/check.ts";
 import { type Config, ConfigError, loadConfig } from "./gateway/config.ts";
 import { errorText } from "./gateway/errors.ts";
+import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
 import { ListenError } from "./gateway/listen.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { PrivateDirError } from "./gateway/private_dir.ts";
+import { SandboxError } from "./gateway/sandbox.ts";
 import {
   type Gateway,
   type GatewayOptions,
@@ -33,7 +35,14 @@ class Failure extends Error {
 }
 
 /** What the user can put right: told without a stack. */
-const EXPECTED = [ConfigError, ListenError, PluginsDirError, PrivateDirError] as const;
+const EXPECTED = [
+  ConfigError,
+  HostDenoError,
+  ListenError,
+  PluginsDirError,
+  PrivateDirError,
+  SandboxError,
+] as const;
 
 interface Command {
   readonly summary: string;
@@ -183,38 +192,12 @@ async function gatewayOptions(
     version: project.version,
     env: (name) => Deno.env.get(name),
     host: {
-      deno: await hostDeno(),
+      deno: await hostDeno(Deno.env.get("CONDUIT_DENO")),
       entry: `${here}plugin-host/main.ts`,
       sources: [`${here}plugin-host`, `${here}protocol`],
     },
     ...(Deno.env.get("CONDUIT_TRACE_IPC") === "1" ? { traceIpc: traceIpc } : {}),
   };
-}
-
-/** The Deno that runs the plugin host: `CONDUIT_DENO`, or the one that runs this. */
-async function hostDeno(): Promise<string> {
-  const chosen = Deno.env.get("CONDUIT_DENO");
-  if (chosen === undefined || chosen === "") return Deno.execPath();
-  if (!isAbsolute(chosen)) throw new Failure(`CONDUIT_DENO: "${chosen}" is not an absolute path`);
-  const version = await denoVersion(chosen);
-  if (version !== Deno.version.deno) {
-    throw new Failure(
-      `CONDUIT_DENO: "${chosen}" is ${
-        version ? `Deno ${version}` : "no Deno"
-      }; Deno ${Deno.version.deno} is needed`,
-    );
-  }
-  return chosen;
-}
-
-async function denoVersion(program: string): Promise<string | undefined> {
-  try {
-    const { stdout } = await new Deno.Command(program, { args: ["--version"], stderr: "null" })
-      .output();
-    return /^deno (\S+)/.exec(new TextDecoder().decode(stdout))?.[1];
-  } catch {
-    return undefined; // not there, or not a program
-  }
 }
 
 function traceIpc(direction: "in" | "out", message: object): void {

@@ -1,5 +1,5 @@
 /**
- * Judges where a plugin's `forward(url)` may go (DESIGN §7). Two questions: is the host allowed,
+ * Judges where a plugin's `forward(url)` may go (docs/edge.md). Two questions: is the host allowed,
  * and is every address behind it public. The address that was judged is part of the answer, and the
  * connection goes there: a name that is looked up twice can give two answers (DNS rebinding).
  *

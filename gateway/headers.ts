@@ -1,5 +1,5 @@
 /**
- * Header hygiene (DESIGN §7): what of a client's or an upstream's fields goes further, before any
+ * Header hygiene (docs/edge.md): what of a client's or an upstream's fields goes further, before any
  * plugin sees them. Header maps have no prototype, so that `__proto__` and `constructor` are names
  * like any other.
  *

@@ -1,6 +1,6 @@
 /**
  * Who a request comes from and what it is called: the fields the gateway sets after all plugins
- * (DESIGN §7), and which proxies it believes.
+ * (docs/edge.md), and which proxies it believes.
  *
  * @module
  */

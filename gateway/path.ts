@@ -1,5 +1,5 @@
 /**
- * The one canonical form of a request target (DESIGN §7). Routing, plugins and the upstream all see
+ * The one canonical form of a request target (docs/edge.md). Routing, plugins and the upstream all see
  * this form, so there is nothing left for them to read differently.
  *
  * One left-to-right pass decodes; nothing is decoded twice (`%252f` stays `%252f`). Paths are

@@ -42,7 +42,7 @@ export function answerReply(
   return { status, headers, body: bytes };
 }
 
-/** The short JSON of DESIGN §7: a code, a sentence and the trace id, and nothing that tells of the inside. */
+/** The short JSON of docs/errors.md: a code, a sentence and the trace id, and nothing that tells of the inside. */
 export function errorReply(
   status: number,
   error: { readonly code: string; readonly message: string; readonly traceId: string },

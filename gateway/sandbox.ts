@@ -8,6 +8,11 @@
 import type { Config } from "./config.ts";
 import type { Origin } from "./upstream/origin.ts";
 
+/** The permissions that the configuration asks for cannot be had; the message says why. */
+export class SandboxError extends Error {
+  override readonly name = "SandboxError";
+}
+
 /** The files on this machine that the host needs. Absolute paths. */
 export interface HostFiles {
   readonly deno: string;
@@ -47,7 +52,11 @@ export function pluginEnvironment(
   return values;
 }
 
-/** The command that starts the host. Everything that is not allowed here is refused without a prompt. */
+/**
+ * The command that starts the host. Everything that is not allowed here is refused without a prompt.
+ *
+ * @throws {SandboxError}
+ */
 export function hostCommand(
   config: Pick<Config, "routes" | "pluginNet">,
   files: HostFiles,
@@ -83,7 +92,13 @@ function hostPort({ hostname, port }: Origin): string {
   return `${hostname}:${port}`;
 }
 
-/** Deno separates with commas and reads a doubled one as part of the value. */
+/** Deno 2.9.6 has no way to write a comma in a path: what stands before it would be allowed instead. */
 function list(flag: string, values: readonly string[]): string {
-  return `${flag}=${values.map((each) => each.replaceAll(",", ",,")).join(",")}`;
+  const split = values.find((each) => each.includes(","));
+  if (split !== undefined) {
+    throw new SandboxError(
+      `the plugin host cannot be confined to "${split}": Deno cannot take a path with a comma; use another folder`,
+    );
+  }
+  return `${flag}=${values.join(",")}`;
 }

@@ -52,7 +52,7 @@ export class Supervisor {
   #problem: string | undefined;
   /** A host with a thread that burns a core. */
   #stuck: HostProcess | undefined;
-  #copies: string[] = [];
+  #copies: readonly string[];
   #lastGeneration = 0;
   #failures = 0;
   #away = false;
@@ -63,6 +63,7 @@ export class Supervisor {
 
   constructor(files: PluginFiles, needs: SupervisorNeeds) {
     this.#latest = files;
+    this.#copies = [files.path];
     this.#needs = needs;
   }
 
@@ -99,6 +100,7 @@ export class Supervisor {
   /** Puts a new state of the files to work. When it does not load, what runs goes on. */
   reload(files: PluginFiles): void {
     this.#latest = files;
+    void this.#prune(files);
     void this.#change(async () => {
       if (files !== this.#latest) return; // saved again in the meantime
       try {
@@ -193,7 +195,6 @@ export class Supervisor {
     if (this.#away) this.#needs.log.info("the plugin host is back", { pid: host.pid });
     this.#away = false;
     old?.retire();
-    void this.#prune(files);
     if (oldHost && oldHost !== host) void this.#drain(oldHost);
   }
 
@@ -206,12 +207,13 @@ export class Supervisor {
     await host.end();
   }
 
-  /** Old copies are removed; a few stay, for generations that still drain. */
-  async #prune(files: PluginFiles): Promise<void> {
-    this.#copies = [...this.#copies.filter((each) => each !== files.path), files.path];
-    for (const path of this.#copies.splice(0, Math.max(0, this.#copies.length - KEPT_COPIES))) {
-      if (path !== this.#latest.path) await Deno.remove(path, { recursive: true }).catch(() => {});
-    }
+  /** Old copies are removed. A few stay, for generations that still drain, and the last one that loaded. */
+  async #prune(latest: PluginFiles): Promise<void> {
+    const others = this.#copies.filter((path) => path !== latest.path);
+    const old = others.slice(0, Math.max(0, others.length - KEPT_COPIES))
+      .filter((path) => path !== this.#lastGood?.path);
+    this.#copies = [...others.filter((path) => !old.includes(path)), latest.path];
+    for (const path of old) await Deno.remove(path, { recursive: true }).catch(() => {});
   }
 
   #onBlocked(host: HostProcess): void {

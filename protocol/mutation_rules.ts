@@ -1,5 +1,5 @@
 /**
- * What a plugin may not set (DESIGN §6). The plugin host asks here to tell an author early; the
+ * What a plugin may not set (docs/plugins.md). The plugin host asks here to tell an author early; the
  * gateway asks again, because it does not trust the host.
  *
  * @module

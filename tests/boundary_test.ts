@@ -92,7 +92,7 @@ function partOf(file: string): string {
   return file.includes("/") ? file.slice(0, file.indexOf("/")) : file;
 }
 
-/** Everything under `root` that breaks a rule of DESIGN §2, a sentence each. */
+/** Everything under `root` that breaks the layering in MAINTAINERS.md, a sentence each. */
 async function violations(root: string): Promise<string[]> {
   const found: string[] = [];
   for (const { from, to } of await imports(root)) {

@@ -153,6 +153,15 @@ const FAILURES: readonly Failing[] = [
     ],
   },
   {
+    name: "a place for its private folder with a comma in its path",
+    files: { "a,b/x": "" },
+    env: { XDG_RUNTIME_DIR: "{dir}/a,b" },
+    tells: [
+      'the plugin host cannot be confined to "unix:{dir}/a,b/conduit-',
+      "with a comma; use another",
+    ],
+  },
+  {
     name: "a place for its private folder with too long a path for a socket",
     files: { [`${LONG}/x`]: "" },
     env: { XDG_RUNTIME_DIR: `{dir}/${LONG}` },

@@ -150,7 +150,7 @@ Deno.test("failure: the host process dies; of the memory that a plugin takes wit
   assertEquals(upstream.seen.map((each) => each.target), ["/after"]);
 });
 
-Deno.test("failure: the host process stops without dying; it is renewed, and what it held is answered by failPolicy", async () => {
+Deno.test("failure: the host process dies; or stops and answers nothing: it is renewed, and what it held is answered by failPolicy", async () => {
   await using closed = echoUpstream();
   await using open = echoUpstream();
   await using gateway = await policed({ closed, open });

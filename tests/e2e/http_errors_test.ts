@@ -12,7 +12,7 @@ const get = (target: string, fields = "") =>
 const post = (fields: string, body = "") =>
   `POST /ok HTTP/1.1\r\nHost: a\r\nX-Request-Id: the-id\r\n${fields}\r\n\r\n${body}`;
 
-/** What DESIGN §7 promises for each, and the request that meets it; for the others there is a reason. */
+/** What docs/errors.md promises for each, and the request that meets it; for the others there is a reason. */
 const REQUESTS: Readonly<Record<ErrorCode, readonly [number, string | { readonly why: string }]>> =
   {
     bad_request: [400, get("/%zz")],

@@ -130,8 +130,8 @@ Deno.test("idle keep-alive connections do not hold up the end, and neither does 
 });
 
 for (const withUpload of [false, true]) {
-  const what = withUpload ? "an upload and other requests" : "requests";
-  Deno.test(`${what} longer than shutdownGraceMs are cut and logged, and the end comes in time with exit 0`, async () => {
+  const what = withUpload ? "an upload" : "a request";
+  Deno.test(`${what} longer than shutdownGraceMs is cut and logged, and the end comes in time with exit 0`, async () => {
     await using upstream = heldUpstream();
     await using gateway = await gatewayFor(upstream, { shutdownGraceMs: 300 });
     const hosts = await gateway.hostPids();

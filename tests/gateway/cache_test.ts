@@ -87,7 +87,7 @@ Deno.test("keys and values together never have more than maxBytes, whatever is d
   const step = fc.tuple(
     fc.constantFrom("set", "delete", "increment"),
     key,
-    fc.string({ maxLength: 60 }),
+    fc.string({ minLength: 30, maxLength: 60 }),
   );
   await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
     const { call } = cache({ maxBytes: 100 });

@@ -1,9 +1,10 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   hostCommand,
   type HostFiles,
   pluginEnvironment,
   pluginHosts,
+  SandboxError,
 } from "../../gateway/sandbox.ts";
 import type { Config } from "../../gateway/config.ts";
 
@@ -90,16 +91,22 @@ Deno.test("the right to run, to FFI, to all of anything is never given, and what
   }
 });
 
-Deno.test("a real Deno takes paths with commas and spaces, and IPv6 addresses, as they were meant", async () => {
-  const dir = await Deno.makeTempDir({ prefix: "conduit, test-" });
+Deno.test("a path with a comma is refused, since Deno would allow the path before the comma", () => {
+  const files = { ...FILES, pluginsRoot: "/run/a,b/plugins" };
+  const error = assertThrows(() => hostCommand(config([]), files, {}), SandboxError);
+  assert(error.message.includes('"/run/a,b/plugins"'), error.message);
+});
+
+Deno.test("a real Deno takes paths with spaces, and IPv6 addresses, as they were meant", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "conduit test " });
   try {
     await Deno.writeTextFile(
       `${dir}/entry.ts`,
       `const state = async (it) => (await Deno.permissions.query(it)).state;
       console.log((await Promise.all([
         state({ name: "read", path: ${JSON.stringify(dir)} }),
-        state({ name: "read", path: ${JSON.stringify(dir.split(",")[0])} }),
-        state({ name: "read", path: " test-" }),
+        state({ name: "read", path: ${JSON.stringify(dir.split(" ")[0])} }),
+        state({ name: "read", path: "test" }),
         state({ name: "net", host: "[::1]:443" }),
         state({ name: "net", host: "[::1]:444" }),
         state({ name: "net", host: "a:80" }),

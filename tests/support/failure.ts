@@ -1,5 +1,5 @@
 /**
- * What the tests of the failure table (DESIGN §8) share: requests with their answers read, the policy that no request may
+ * What the tests of the failure table (docs/operations.md) share: requests with their answers read, the policy that no request may
  * escape, and the plugin host's program replaced.
  *
  * @module
