@@ -44,11 +44,18 @@ export interface HandlerNeeds {
   readonly showsWay?: boolean;
 }
 
+/** A request that is being answered; `status` is what it has so far. */
+interface Visit {
+  readonly arrival: Arrival;
+  readonly story: Story;
+  status: number;
+}
+
 export class Handler {
   readonly #needs: HandlerNeeds;
   readonly #intake: Intake;
   readonly #cors: CorsPolicy;
-  #inFlight = 0;
+  readonly #visits = new Set<Visit>();
 
   constructor(needs: HandlerNeeds) {
     this.#needs = needs;
@@ -58,7 +65,7 @@ export class Handler {
 
   /** Requests that are being answered now. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#visits.size;
   }
 
   /** Answers one request; never rejects. `info.completed` settles when the response is written or the client has left. */
@@ -70,13 +77,12 @@ export class Handler {
       startedAt: performance.now(),
     };
     const story: Story = { path: "-" };
-    this.#inFlight++;
+    const visit: Visit = { arrival, story, status: 503 };
+    this.#visits.add(visit);
     const reply = await this.#answer(arrival, story);
     const { status, body } = reply;
-    const finish = () => {
-      this.#inFlight--;
-      logAccess(this.#needs.log, arrival, { story, status });
-    };
+    visit.status = status;
+    const finish = () => this.#finish(visit);
     info.completed.then(finish, finish);
     return toResponse({
       ...reply,
@@ -90,9 +96,21 @@ export class Handler {
     }, request.method);
   }
 
+  /** Writes the access lines of the requests that will end with the process. */
+  abandon(): void {
+    for (const visit of this.#visits) {
+      visit.story.failure ??= "shutdown";
+      this.#finish(visit);
+    }
+  }
+
+  #finish(visit: Visit): void {
+    if (this.#visits.delete(visit)) logAccess(this.#needs.log, visit.arrival, visit);
+  }
+
   async #answer(arrival: Arrival, story: Story): Promise<Reply> {
     try {
-      if (this.#inFlight > this.#needs.config.maxInFlight) {
+      if (this.#visits.size > this.#needs.config.maxInFlight) {
         throw new EdgeError("overloaded", "too many requests at a time", {
           headers: { "retry-after": "1" },
         });

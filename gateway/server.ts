@@ -176,7 +176,12 @@ export async function startGateway(
     address: server.address,
     adminAddress: admin?.address,
     async shutdown() {
-      await drain.end(server, { graceMs: config.shutdownGraceMs, cut: () => cut.abort(), log });
+      const abandon = () => {
+        handler.abandon();
+        cut.abort();
+      };
+      await drain.end(server, { graceMs: config.shutdownGraceMs, cut: abandon, log });
+      handler.abandon();
       client.close();
       adminEnd.abort();
     },

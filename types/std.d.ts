@@ -1,4 +1,4 @@
-// Types for what is used of `npm:deno-std`, which ships none (see "Machines without the internet" in docs/).
+// Types for what is used of `npm:deno-std`, which ships none (see the dependencies in MAINTAINERS.md).
 declare module "@std/assert" {
   export function assert(value: unknown, message?: string): asserts value;
   export function assertEquals<T>(actual: T, expected: T, message?: string): void;

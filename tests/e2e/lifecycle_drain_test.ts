@@ -151,6 +151,9 @@ for (const withUpload of [false, true]) {
     assert(tookMs >= 300 && tookMs < 10_000, `${tookMs} ms`);
     const line = gateway.logs.find((each) => each.message.includes("are cut"));
     assertEquals([line?.level, line?.inFlight], ["warn", cuts.length]);
+    const access = gateway.logs.filter((each) => typeof each.status === "number");
+    assertEquals(access.map((each) => each.path).sort(), upstream.arrived.toSorted());
+    assert(access.every((each) => each.cut === true || each.status === 499), gateway.describe());
   });
 }
 
