@@ -4,11 +4,10 @@
  * @module
  */
 
-import { decodeFromHost, type FromHost, type ToHost } from "../protocol/messages.ts";
 import { MessageError } from "../protocol/decode.ts";
-import type { Hello } from "../protocol/messages.ts";
+import { decodeFromHost, type FromHost, type Hello, type ToHost } from "../protocol/messages.ts";
+import { ChildProcess } from "./child_process.ts";
 import type { Config } from "./config.ts";
-import { errorText } from "./errors.ts";
 import { Generation } from "./generation.ts";
 import { type IsolateEvents, IsolateLink } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
@@ -22,7 +21,6 @@ const START_TIMEOUT_MS = LOAD_TIMEOUT_MS + 10_000;
 const PING_TIMEOUT_MS = 1000;
 /** How long an orderly end may take before the process is killed. */
 const END_TIMEOUT_MS = 1000;
-const MAX_OUTPUT_LINE = 8192;
 
 /** A set of plugins that did not load. The message names the file, the place and the reason. */
 export class PluginLoadError extends Error {
@@ -53,22 +51,15 @@ export interface HostNeeds {
   readonly onExit: (host: HostProcess, reason: string) => void;
 }
 
-interface Loading {
-  readonly id: number;
-  readonly files: PluginFiles;
-  readonly done: PromiseWithResolvers<Generation>;
-}
-
 export class HostProcess implements Peer {
   readonly #needs: HostNeeds;
   readonly #secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
-  readonly #process: Deno.ChildProcess;
-  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #process: ChildProcess;
   readonly #generations = new Map<number, Generation>();
   /** Isolates that said hello and are not yet reported, or the other way round: two sockets keep no common order. */
   readonly #arrived = new Map<number, IsolateLink>();
   readonly #reported = new Map<number, Generation>();
-  readonly #loading = new Map<number, Loading>();
+  readonly #loading = new Map<number, PromiseWithResolvers<Generation>>();
   readonly #pings = new Map<number, (started: Record<string, number> | undefined) => void>();
   readonly #ended: Promise<void>;
   #connection: PeerConnection | undefined;
@@ -77,23 +68,10 @@ export class HostProcess implements Peer {
 
   constructor(needs: HostNeeds) {
     this.#needs = needs;
-    const { command, args, env } = needs.command;
-    this.#process = new Deno.Command(command, {
-      args: [...args],
-      env,
-      clearEnv: true,
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    this.#stdin = this.#process.stdin.getWriter();
+    this.#process = new ChildProcess(needs.command, needs.log);
     needs.socket.expect(this.#secret, (hello, connection) => this.#admit(hello, connection));
-    this.#write(this.#init());
-    void this.#relay(this.#process.stdout, "stdout");
-    void this.#relay(this.#process.stderr, "stderr");
-    this.#ended = this.#process.status.then(({ code, signal }) =>
-      this.#onEnd(signal ?? `exit code ${code}`)
-    );
+    this.#process.write(this.#init());
+    this.#ended = this.#process.ended.then((reason) => this.#onEnd(reason));
   }
 
   get pid(): number {
@@ -114,7 +92,7 @@ export class HostProcess implements Peer {
   async load(id: number, files: PluginFiles): Promise<Generation> {
     const done = Promise.withResolvers<Generation>();
     if (this.#gone) throw new HostGoneError("the plugin host has ended");
-    this.#loading.set(id, { id, files, done });
+    this.#loading.set(id, done);
     const timer = setTimeout(
       () =>
         done.reject(
@@ -124,7 +102,7 @@ export class HostProcess implements Peer {
         ),
       START_TIMEOUT_MS,
     );
-    this.#write({ load: { generation: id, dirUrl: files.dirUrl } });
+    this.#process.write({ load: { generation: id, dirUrl: files.dirUrl } });
     try {
       return await done.promise;
     } finally {
@@ -143,11 +121,7 @@ export class HostProcess implements Peer {
   }
 
   kill(): void {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch {
-      // It has ended already.
-    }
+    this.#process.kill();
   }
 
   onMessage(message: object): void {
@@ -172,8 +146,7 @@ export class HostProcess implements Peer {
         return;
       }
       case "pong":
-        this.#pings.get(message.id)?.(message.started);
-        return void this.#pings.delete(message.id);
+        return this.#pings.get(message.id)?.(message.started);
       case "log":
         return this.#needs.isolateEvents.onLog(message);
       case "hello":
@@ -212,7 +185,7 @@ export class HostProcess implements Peer {
       this.#reported.set(isolate, generation);
       this.#join(isolate);
     }
-    loading?.done.resolve(generation);
+    loading?.resolve(generation);
   }
 
   #join(isolate: number): void {
@@ -255,7 +228,7 @@ export class HostProcess implements Peer {
     const place = [file, line, column].filter((each) => each !== undefined).join(":");
     const error = new PluginLoadError(`${place}: ${message}`, { blocked });
     const loading = this.#loading.get(generation);
-    if (loading) return loading.done.reject(error);
+    if (loading) return loading.reject(error);
     this.#needs.log.error("an isolate could not be replaced", { reason: error.message });
     if (blocked) this.#needs.onBlocked(this);
   }
@@ -264,11 +237,13 @@ export class HostProcess implements Peer {
   #ping(): Promise<Record<string, number> | undefined> {
     const id = ++this.#lastPing;
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(undefined), PING_TIMEOUT_MS);
-      this.#pings.set(id, (started) => {
+      const answered = (started: Record<string, number> | undefined) => {
         clearTimeout(timer);
+        this.#pings.delete(id);
         resolve(started);
-      });
+      };
+      const timer = setTimeout(() => answered(undefined), PING_TIMEOUT_MS);
+      this.#pings.set(id, answered);
       this.#send({ type: "ping", id });
     });
   }
@@ -293,42 +268,13 @@ export class HostProcess implements Peer {
     };
   }
 
-  #write(line: object): void {
-    // A process that is gone cannot be written to; its end is reported by itself.
-    this.#stdin.write(new TextEncoder().encode(`${JSON.stringify(line)}\n`)).catch(() => {});
-  }
-
-  /** What plugins print goes to the log, line by line. */
-  async #relay(stream: ReadableStream<Uint8Array>, name: "stdout" | "stderr"): Promise<void> {
-    let rest = "";
-    const print = (line: string) => {
-      if (line !== "") {
-        this.#needs.log.info("plugin host output", {
-          stream: name,
-          line: line.slice(0, MAX_OUTPUT_LINE),
-        });
-      }
-    };
-    try {
-      for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-        const lines = (rest + text).split("\n");
-        rest = (lines.pop() ?? "").slice(0, MAX_OUTPUT_LINE);
-        lines.forEach(print);
-      }
-      print(rest);
-    } catch (error) {
-      this.#needs.log.warn("the plugin host's output cannot be read", { error: errorText(error) });
-    }
-  }
-
   #onEnd(reason: string): void {
     this.#gone = true;
     this.#needs.socket.forget(this.#secret);
     this.#connection?.close();
-    this.#stdin.abort().catch(() => {});
-    for (const resolve of this.#pings.values()) resolve(undefined);
-    for (const { done } of this.#loading.values()) {
-      done.reject(new HostGoneError(`the plugin host ended (${reason})`));
+    for (const answered of [...this.#pings.values()]) answered(undefined);
+    for (const loading of this.#loading.values()) {
+      loading.reject(new HostGoneError(`the plugin host ended (${reason})`));
     }
     for (const generation of this.#generations.values()) generation.close();
     for (const link of this.#arrived.values()) link.close();
