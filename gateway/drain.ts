@@ -20,6 +20,8 @@ const CUT_LIMIT_MS = 1000;
 
 export interface DrainOptions {
   readonly graceMs: number;
+  /** Told once, before anything is cut. */
+  readonly abandon: () => void;
   /** Cuts what runs; works only before `shutdown()`. */
   readonly cut: () => void;
   readonly log: Log;
@@ -51,13 +53,14 @@ export class Drain {
   }
 
   /** Resolves when the listener is closed and nothing runs any more, or `graceMs` is over. */
-  async end(server: Listening, { graceMs, cut, log }: DrainOptions): Promise<void> {
+  async end(server: Listening, { graceMs, abandon, cut, log }: DrainOptions): Promise<void> {
     this.#begun = true;
     log.info("draining", { inFlight: this.#running.size });
     if (await within(graceMs, this.#drained(server))) return;
     log.warn("requests still running at the end of shutdownGraceMs are cut", {
       inFlight: this.#running.size,
     });
+    abandon();
     if (this.#uploads.size === 0) return;
     cut();
     await within(CUT_LIMIT_MS, this.#none(this.#running));

@@ -55,17 +55,13 @@ export class Handler {
   readonly #needs: HandlerNeeds;
   readonly #intake: Intake;
   readonly #cors: CorsPolicy;
+  /** Requests that are being answered now. */
   readonly #visits = new Set<Visit>();
 
   constructor(needs: HandlerNeeds) {
     this.#needs = needs;
     this.#intake = new Intake(needs.config);
     this.#cors = corsPolicy(needs.config.cors);
-  }
-
-  /** Requests that are being answered now. */
-  get inFlight(): number {
-    return this.#visits.size;
   }
 
   /** Answers one request; never rejects. `info.completed` settles when the response is written or the client has left. */

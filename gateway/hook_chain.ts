@@ -29,6 +29,12 @@ export interface HookPlan {
   readonly afterResponse: readonly PluginManifest[];
 }
 
+/** Which hook of which plugin. */
+interface HookPlace {
+  readonly hook: HookName;
+  readonly plugin: PluginManifest;
+}
+
 export interface ChainNeeds {
   readonly config: Pick<Config, "onHookTimeout" | "onHookError">;
   readonly log: Log;
@@ -107,7 +113,7 @@ export class HookChain {
 
   #judge(
     outcome: HookOutcome,
-    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+    at: HookPlace,
   ): Rejected | "skip the rest" | undefined {
     switch (outcome.kind) {
       case "result":
@@ -124,7 +130,7 @@ export class HookChain {
 
   #judgeResult(
     result: HookResult,
-    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+    at: HookPlace,
   ): Rejected | undefined {
     for (const record of result.logs ?? []) this.#relay(record, at.plugin.name);
     switch (result.action) {
@@ -145,7 +151,7 @@ export class HookChain {
 
   #onReject(
     result: Extract<HookResult, { action: "reject" }>,
-    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+    at: HookPlace,
   ): Rejected {
     const denials = this.#exchange.accept(result.patch ?? {});
     const headers = this.#exchange.permittedHeaders(result.headers ?? {}, denials);
@@ -157,7 +163,7 @@ export class HookChain {
   }
 
   #onTimeout(
-    { hook, plugin }: { readonly hook: HookName; readonly plugin: PluginManifest },
+    { hook, plugin }: HookPlace,
   ): undefined {
     const { route, traceId } = this.#exchange.facts;
     const rule = route.onHookTimeout ?? plugin.onTimeout ?? this.#needs.config.onHookTimeout;
@@ -170,7 +176,7 @@ export class HookChain {
   }
 
   #onError(
-    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+    at: HookPlace,
     fields: { readonly reason?: string; readonly error?: unknown },
   ): undefined {
     const rule = this.#exchange.facts.route.onHookError ?? at.plugin.onHookError ??
@@ -181,7 +187,7 @@ export class HookChain {
   }
 
   #onErrorRejecting(
-    at: { readonly hook: HookName; readonly plugin: PluginManifest },
+    at: HookPlace,
     fields: { readonly reason?: string; readonly error?: unknown },
   ): never {
     this.#logError("hook failed; treating as reject", at, fields);
@@ -190,7 +196,7 @@ export class HookChain {
 
   #logError(
     message: string,
-    { hook, plugin }: { readonly hook: HookName; readonly plugin: PluginManifest },
+    { hook, plugin }: HookPlace,
     fields: { readonly reason?: string; readonly error?: unknown },
   ): void {
     this.#needs.log.error(message, {
@@ -203,7 +209,7 @@ export class HookChain {
 
   #report(
     denials: readonly Denial[],
-    { hook, plugin }: { readonly hook: HookName; readonly plugin: PluginManifest },
+    { hook, plugin }: HookPlace,
   ): undefined {
     const { traceId } = this.#exchange.facts;
     for (const { what, reason } of denials) {

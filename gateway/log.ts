@@ -77,13 +77,6 @@ export function startLog(options: LogOptions): { readonly log: Log; readonly flu
   };
 }
 
-/** A log that adds `fields` to every record. */
-export function logWith(log: Log, fields: LogFields): Log {
-  const at = (level: LogLevel) => (message: string, more?: LogFields) =>
-    log[level](message, { ...fields, ...more });
-  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
-}
-
 const encoder = new TextEncoder();
 
 /** Writes all of `text`. Where nobody reads it any more (a closed pipe, a full disk) the program goes on without it. */

@@ -11,7 +11,7 @@ import type { Route } from "./config.ts";
 import { ClientGone, EdgeError, UpstreamError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
-import { applyOverrides, responseHeaderMap, toPairs } from "./headers.ts";
+import { applyOverrides, newHeaderMap, responseHeaderMap, toPairs } from "./headers.ts";
 import type { Log } from "./log.ts";
 import { strippedPath } from "./router.ts";
 import { Balancer } from "./upstream/balancer.ts";
@@ -117,7 +117,8 @@ function upstreamHeaders(
   const { request: { headers } } = exchange.facts;
   const base = wantsPlainBody ? overlay(headers, { "accept-encoding": "identity" }) : headers;
   const proposed = applyOverrides(base, exchange.draft.upstream.headers);
-  return overlay(overlay({ host }, proposed), { ...managed });
+  // Later ones win; a map without a prototype, so that every name is data.
+  return Object.assign(newHeaderMap(), { host }, proposed, managed);
 }
 
 function upstreamBody(body: Body): Uint8Array | StreamBody | null {

@@ -176,12 +176,12 @@ export async function startGateway(
     address: server.address,
     adminAddress: admin?.address,
     async shutdown() {
-      const abandon = () => {
-        handler.abandon();
-        cut.abort();
-      };
-      await drain.end(server, { graceMs: config.shutdownGraceMs, cut: abandon, log });
-      handler.abandon();
+      await drain.end(server, {
+        graceMs: config.shutdownGraceMs,
+        abandon: () => handler.abandon(),
+        cut: () => cut.abort(),
+        log,
+      });
       client.close();
       adminEnd.abort();
     },

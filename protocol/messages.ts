@@ -250,7 +250,6 @@ const toIsolate = union("type", {
 export type Hello = Decoded<typeof hello>;
 export type PluginManifest = Decoded<typeof manifest>;
 export type LogRecord = Decoded<typeof logRecord>;
-export type ThrownError = Decoded<typeof thrown>;
 export type HookFrame = Extract<ToIsolate, { type: "hook" }>;
 export type HookResult = Decoded<typeof result>;
 export type CallFrame = Extract<FromIsolate, { type: "call" }>;

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Log, type LogLevel, logWith, startLog, writeAll } from "../../gateway/log.ts";
+import { type Log, type LogLevel, startLog, writeAll } from "../../gateway/log.ts";
 
 type Format = "text" | "json";
 
@@ -139,11 +139,6 @@ Deno.test("what JSON cannot hold takes neither the record nor the other fields w
   assertEquals([record.throws, record.json], ["[unprintable]", "[unprintable]"]);
   assertEquals(record.after, "still here");
   assertEquals(logged("text", (log) => log.info("m", { ring, big: 1n })).length, 1);
-});
-
-Deno.test("a log with fields adds them to every record; the record's own win", () => {
-  const record = jsonOf((log) => logWith(log, { a: 1, b: 1 }).info("m", { b: 2 }));
-  assertEquals([record.a, record.b], [1, 2]);
 });
 
 Deno.test("an error is written at once; the rest together, in order, and soon by itself", async () => {
