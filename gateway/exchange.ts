@@ -4,19 +4,17 @@
  * @module
  */
 
-import { overlay, valueList } from "../protocol/headers.ts";
+import { rejectionFields, responseFields } from "../protocol/headers.ts";
 import {
-  deniedHeader,
-  deniedStatus,
-  type HeaderSide,
-  isFieldValue,
-  isToken,
+  type Denial,
+  type Judge,
+  permittedHeaders,
+  permittedPatch,
 } from "../protocol/mutation_rules.ts";
 import { apply, type Patch } from "../protocol/patch.ts";
 import {
   type Draft,
   EMPTY_DRAFT,
-  type HeaderChange,
   type HeaderMap,
   type HeaderOverrides,
   type HookContext,
@@ -25,16 +23,7 @@ import {
 } from "../protocol/snapshot.ts";
 import type { Body } from "./body_store.ts";
 import type { Route } from "./config.ts";
-import { errorText } from "./errors.ts";
 import type { TraceContext } from "./identity.ts";
-import { canonicalPath } from "./path.ts";
-
-/** A part of a patch that was refused; the rest of the patch stands. */
-export interface Denial {
-  /** `response header "content-length"`, `upstream path`, … */
-  readonly what: string;
-  readonly reason: string;
-}
 
 /** The upstream's answer, while `afterResponse` looks at it. */
 export interface UpstreamAnswer {
@@ -66,16 +55,6 @@ export interface ExchangeFacts {
   readonly signal: AbortSignal;
 }
 
-/** Fields that describe the bytes of a body, to be removed with it (RFC 9110 §8). */
-const OF_THE_OLD_BODY: HeaderOverrides = {
-  "content-encoding": [],
-  "content-range": [],
-  "content-md5": [],
-  "content-digest": [],
-  "repr-digest": [],
-  "etag": [],
-};
-
 export class Exchange {
   readonly facts: ExchangeFacts;
   readonly steps: HookStep[] = [];
@@ -106,110 +85,26 @@ export class Exchange {
   /** Lays a hook's patch over the draft, without what a plugin may not set. */
   accept(patch: Patch): Denial[] {
     const denials: Denial[] = [];
-    this.#draft = apply(this.#draft, this.#permitted(patch, denials));
+    this.#draft = apply(this.#draft, permittedPatch(patch, this.#judge(denials)));
     return denials;
   }
 
   /** The part of a `reject`'s headers that may be sent. */
   permittedHeaders(headers: HeaderOverrides, denials: Denial[]): HeaderOverrides {
-    return this.#filter(headers, "response", denials);
+    return permittedHeaders(headers, "response", this.#judge(denials));
   }
 
   /** The response fields: `headers` with what plugins proposed. */
   responseHeaders(headers: HeaderMap): HeaderMap {
-    const { body, headers: proposed } = this.#draft.response;
-    return overlay(body === undefined ? headers : overlay(headers, OF_THE_OLD_BODY), proposed);
+    return responseFields(headers, this.#draft.response);
   }
 
   /** A rejection's fields: what the chain so far set belongs to this answer too; the rejection's own ones win. */
   rejectionHeaders(own: HeaderOverrides): HeaderOverrides {
-    const proposed = Object.entries(this.#draft.response.headers)
-      .filter(([name]) => name !== "content-type" && !Object.hasOwn(OF_THE_OLD_BODY, name));
-    return { ...Object.fromEntries(proposed), ...own };
+    return rejectionFields(own, this.#draft.response);
   }
 
-  #permitted(patch: Patch, denials: Denial[]): Patch {
-    const { upstream, response } = patch;
-    return {
-      ...patch,
-      ...(upstream && {
-        upstream: {
-          ...upstream,
-          ...judgePath(upstream.path, denials),
-          ...judgeQuery(upstream.query, denials),
-          ...(upstream.headers && { headers: this.#filter(upstream.headers, "upstream", denials) }),
-        },
-      }),
-      ...(response && {
-        response: {
-          ...response,
-          ...judgeStatus(response.status, denials),
-          ...(response.headers && { headers: this.#filter(response.headers, "response", denials) }),
-        },
-      }),
-    };
+  #judge(denials: Denial[]): Judge {
+    return { ownsCors: this.facts.ownsCors, denials };
   }
-
-  #filter<C extends HeaderChange | null>(
-    headers: { readonly [name: string]: C },
-    side: HeaderSide,
-    denials: Denial[],
-  ): Record<string, C> {
-    const kept: Record<string, C> = Object.create(null);
-    for (const name of Object.keys(headers)) {
-      const change = headers[name] as C;
-      const reason = this.#deniedChange(name, change, side);
-      if (reason === null) kept[name] = change;
-      else denials.push({ what: `${side} header ${JSON.stringify(name)}`, reason });
-    }
-    return kept;
-  }
-
-  #deniedChange(name: string, change: HeaderChange | null, side: HeaderSide): string | null {
-    if (!isToken(name) || name !== name.toLowerCase()) return "is not a header name";
-    const denied = deniedHeader(name, side, this.facts);
-    if (denied !== null || change === null) return denied;
-    const values = typeof change === "object" && "append" in change
-      ? change.append
-      : valueList(change);
-    return values.every(isFieldValue) ? null : "has a value that is not legal in HTTP";
-  }
-}
-
-/** A denied scalar is `undefined`: untouched. `null` withdraws an earlier proposal and is always allowed. */
-function judgePath(
-  path: string | null | undefined,
-  denials: Denial[],
-): { path?: string | null | undefined } {
-  if (typeof path !== "string") return {};
-  try {
-    if (path.includes("?")) throw new Error('holds a "?"; use setQuery');
-    return { path: canonicalPath(path, { encodedSlashes: "keep" }).path };
-  } catch (error) {
-    denials.push({ what: "upstream path", reason: errorText(error) });
-    return { path: undefined };
-  }
-}
-
-function judgeQuery(
-  query: string | null | undefined,
-  denials: Denial[],
-): { query?: string | null | undefined } {
-  if (typeof query !== "string") return {};
-  try {
-    return { query: canonicalPath(`/?${query}`, { encodedSlashes: "keep" }).query };
-  } catch (error) {
-    denials.push({ what: "upstream query", reason: errorText(error) });
-    return { query: undefined };
-  }
-}
-
-function judgeStatus(
-  status: number | null | undefined,
-  denials: Denial[],
-): { status?: number | null | undefined } {
-  const reason = typeof status === "number" ? deniedStatus(status) : null;
-  if (reason === null) return {};
-  denials.push({ what: "response status", reason });
-  return { status: undefined };
 }

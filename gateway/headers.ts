@@ -6,8 +6,8 @@
  * @module
  */
 
-import { overlay } from "../protocol/headers.ts";
-import type { HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
+import { plainName } from "../protocol/headers.ts";
+import type { HeaderMap } from "../protocol/snapshot.ts";
 
 /**
  * One connection's own affair (RFC 9110 §7.6.1, §11.7), and `proxy`, which CGI turns into
@@ -96,23 +96,6 @@ export function responseHeaderMap(pairs: readonly (readonly [string, string])[])
   return map;
 }
 
-/**
- * Lays what plugins proposed over the fields there are (`HeaderChange`). Aliases of a changed field
- * go: where a plugin sets `x-user-id`, a client's `X_User_Id` must not arrive beside it.
- *
- * @param overrides lower-case, legal names
- */
-export function applyOverrides(base: HeaderMap, overrides: HeaderOverrides): HeaderMap {
-  const names = Object.keys(overrides);
-  if (names.length === 0) return base;
-  const changed = new Set(names.map(plainName));
-  const kept = newHeaderMap();
-  for (const [name, value] of Object.entries(base)) {
-    if (Object.hasOwn(overrides, name) || !changed.has(plainName(name))) kept[name] = value;
-  }
-  return overlay(kept, overrides);
-}
-
 /** One pair per field line, in the order of the map. */
 export function toPairs(map: HeaderMap): [name: string, value: string][] {
   const pairs: [string, string][] = [];
@@ -140,10 +123,4 @@ function add(
 
 function connectionNames(value: string | null): ReadonlySet<string> {
   return new Set(value?.split(",").map((name) => name.trim().toLowerCase()));
-}
-
-function plainName(name: string): string {
-  // Hardly any name has one, and `replaceAll` costs more than the look.
-  const plain = name.toLowerCase();
-  return /[_.]/.test(plain) ? plain.replaceAll(/[_.]/g, "-") : plain;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CanonicalTarget } from "../protocol/path.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import type { Arrival } from "./access_log.ts";
 import { requestBody } from "./body_store.ts";
@@ -19,13 +20,7 @@ import {
   traceContext,
   trustedProxyMatcher,
 } from "./identity.ts";
-import {
-  canonicalPath,
-  type CanonicalTarget,
-  encodedSlashRefused,
-  isAsteriskForm,
-  rawTarget,
-} from "./path.ts";
+import { canonicalPath, encodedSlashRefused, isAsteriskForm, rawTarget } from "./path.ts";
 import { Router } from "./router.ts";
 
 /** What a request asks for. */

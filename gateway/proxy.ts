@@ -4,14 +4,14 @@
  * @module
  */
 
-import { overlay } from "../protocol/headers.ts";
+import { applyOverrides, overlay } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import { Body, type BodySource } from "./body_store.ts";
 import type { Route } from "./config.ts";
 import { ClientGone, EdgeError, UpstreamError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
-import { applyOverrides, newHeaderMap, responseHeaderMap, toPairs } from "./headers.ts";
+import { newHeaderMap, responseHeaderMap, toPairs } from "./headers.ts";
 import type { Log } from "./log.ts";
 import { strippedPath } from "./router.ts";
 import { Balancer } from "./upstream/balancer.ts";

@@ -1,13 +1,23 @@
 /**
- * Header overrides: what plugins propose for header fields, and what that makes of the real ones.
+ * Header overrides: what plugins propose for header fields, and what that makes of the real ones, upstream and downstream.
  *
  * @module
  */
 
 import { bareMap } from "./patch.ts";
-import type { HeaderChange, HeaderMap, HeaderOverrides } from "./snapshot.ts";
+import type { Draft, HeaderChange, HeaderMap, HeaderOverrides } from "./snapshot.ts";
 
 type Value = string | readonly string[];
+
+/** Fields that describe the bytes of a body, to be removed with it (RFC 9110 §8). */
+const OF_THE_OLD_BODY: HeaderOverrides = {
+  "content-encoding": [],
+  "content-range": [],
+  "content-md5": [],
+  "content-digest": [],
+  "repr-digest": [],
+  "etag": [],
+};
 
 /** `headers` with `overrides` laid over them; the inputs stay as they are. */
 export function overlay(headers: HeaderMap, overrides: HeaderOverrides): HeaderMap {
@@ -24,6 +34,23 @@ export function overlay(headers: HeaderMap, overrides: HeaderOverrides): HeaderM
   return merged;
 }
 
+/**
+ * Lays what plugins proposed over the fields there are (`HeaderChange`). Aliases of a changed field
+ * go: where a plugin sets `x-user-id`, a client's `X_User_Id` must not arrive beside it.
+ *
+ * @param overrides lower-case, legal names
+ */
+export function applyOverrides(base: HeaderMap, overrides: HeaderOverrides): HeaderMap {
+  const names = Object.keys(overrides);
+  if (names.length === 0) return base;
+  const changed = new Set(names.map(plainName));
+  const kept = bareMap<Value>({});
+  for (const [name, value] of Object.entries(base)) {
+    if (Object.hasOwn(overrides, name) || !changed.has(plainName(name))) kept[name] = value;
+  }
+  return overlay(kept, overrides);
+}
+
 /** `change` followed by one more value of the same field. */
 export function appended(change: HeaderChange | undefined, value: string): HeaderChange {
   if (change === undefined) return { append: [value] };
@@ -36,4 +63,29 @@ export function appended(change: HeaderChange | undefined, value: string): Heade
 /** The values of a field, one a field line. */
 export function valueList(value: Value | undefined): readonly string[] {
   return value === undefined ? [] : typeof value === "string" ? [value] : value;
+}
+
+/** The response fields: `headers` of the upstream with what plugins proposed. */
+export function responseFields(
+  headers: HeaderMap,
+  { body, headers: proposed }: Draft["response"],
+): HeaderMap {
+  return overlay(body === undefined ? headers : overlay(headers, OF_THE_OLD_BODY), proposed);
+}
+
+/** A rejection's fields: what the chain so far set belongs to this answer too; the rejection's own ones win. */
+export function rejectionFields(
+  own: HeaderOverrides,
+  { headers }: Draft["response"],
+): HeaderOverrides {
+  const proposed = Object.entries(headers)
+    .filter(([name]) => name !== "content-type" && !Object.hasOwn(OF_THE_OLD_BODY, name));
+  return { ...Object.fromEntries(proposed), ...own };
+}
+
+/** How servers that turn fields into variables read a name: they cannot tell `X_Real.IP` from `x-real-ip`. */
+export function plainName(name: string): string {
+  // Hardly any name has one, and `replaceAll` costs more than the look.
+  const plain = name.toLowerCase();
+  return /[_.]/.test(plain) ? plain.replaceAll(/[_.]/g, "-") : plain;
 }

@@ -5,6 +5,18 @@
  * @module
  */
 
+import { plainName, valueList } from "./headers.ts";
+import type { Patch } from "./patch.ts";
+import { canonicalPath } from "./path.ts";
+import type { HeaderChange } from "./snapshot.ts";
+
+/** A part of a patch that was refused; the rest of the patch stands. */
+export interface Denial {
+  /** `response header "content-length"`, `upstream path`, … */
+  readonly what: string;
+  readonly reason: string;
+}
+
 /**
  * `upstream`: the request on its way to the upstream. `response`: the answer on its way to the
  * client.
@@ -52,7 +64,7 @@ export function deniedHeader(
   side: HeaderSide,
   { ownsCors = false }: { readonly ownsCors?: boolean } = {},
 ): string | null {
-  const plain = name.toLowerCase().replaceAll(/[_.]/g, "-");
+  const plain = plainName(name);
   if (HOP_BY_HOP.has(plain) || plain.startsWith("proxy-")) {
     return `"${name}" belongs to one connection`;
   }
@@ -75,4 +87,113 @@ export function deniedStatus(status: number): string | null {
   return Number.isInteger(status) && status >= 200 && status <= 599
     ? null
     : `status ${status} is not an integer from 200 to 599`;
+}
+
+/** Where a plugin's proposals are judged, and the list that refusals go to. */
+export interface Judge {
+  /** The gateway answers for CORS itself (`cors` is not `"passthrough"`). */
+  readonly ownsCors: boolean;
+  readonly denials: Denial[];
+}
+
+/** The part of a hook's patch that may stand. */
+export function permittedPatch(patch: Patch, judge: Judge): Patch {
+  const { upstream, response } = patch;
+  const { denials } = judge;
+  return {
+    ...patch,
+    ...(upstream && {
+      upstream: {
+        ...upstream,
+        ...judgePath(upstream.path, denials),
+        ...judgeQuery(upstream.query, denials),
+        ...(upstream.headers && {
+          headers: permittedHeaders(upstream.headers, "upstream", judge),
+        }),
+      },
+    }),
+    ...(response && {
+      response: {
+        ...response,
+        ...judgeStatus(response.status, denials),
+        ...(response.headers && {
+          headers: permittedHeaders(response.headers, "response", judge),
+        }),
+      },
+    }),
+  };
+}
+
+/** The part of these header changes that may stand. */
+export function permittedHeaders<C extends HeaderChange | null>(
+  headers: { readonly [name: string]: C },
+  side: HeaderSide,
+  judge: Judge,
+): Record<string, C> {
+  const kept: Record<string, C> = Object.create(null);
+  for (const name of Object.keys(headers)) {
+    const change = headers[name] as C;
+    const reason = deniedChange(name, change, { side, ...judge });
+    if (reason === null) kept[name] = change;
+    else judge.denials.push({ what: `${side} header ${JSON.stringify(name)}`, reason });
+  }
+  return kept;
+}
+
+function deniedChange(
+  name: string,
+  change: HeaderChange | null,
+  { side, ownsCors }: { readonly side: HeaderSide; readonly ownsCors: boolean },
+): string | null {
+  if (!isToken(name) || name !== name.toLowerCase()) return "is not a header name";
+  const denied = deniedHeader(name, side, { ownsCors });
+  if (denied !== null || change === null) return denied;
+  const values = typeof change === "object" && "append" in change
+    ? change.append
+    : valueList(change);
+  return values.every(isFieldValue) ? null : "has a value that is not legal in HTTP";
+}
+
+/** A denied scalar is `undefined`: untouched. `null` withdraws an earlier proposal and is always allowed. */
+function judgePath(
+  path: string | null | undefined,
+  denials: Denial[],
+): { path?: string | null | undefined } {
+  if (typeof path !== "string") return {};
+  try {
+    if (path.includes("?")) throw new Error('holds a "?"; use setQuery');
+    return { path: canonicalPath(path, { encodedSlashes: "keep" }).path };
+  } catch (error) {
+    denials.push({
+      what: "upstream path",
+      reason: error instanceof Error ? error.message : String(error),
+    });
+    return { path: undefined };
+  }
+}
+
+function judgeQuery(
+  query: string | null | undefined,
+  denials: Denial[],
+): { query?: string | null | undefined } {
+  if (typeof query !== "string") return {};
+  try {
+    return { query: canonicalPath(`/?${query}`, { encodedSlashes: "keep" }).query };
+  } catch (error) {
+    denials.push({
+      what: "upstream query",
+      reason: error instanceof Error ? error.message : String(error),
+    });
+    return { query: undefined };
+  }
+}
+
+function judgeStatus(
+  status: number | null | undefined,
+  denials: Denial[],
+): { status?: number | null | undefined } {
+  const reason = typeof status === "number" ? deniedStatus(status) : null;
+  if (reason === null) return {};
+  denials.push({ what: "response status", reason });
+  return { status: undefined };
 }

@@ -25,7 +25,7 @@ export type BodyInfo =
 
 export interface RequestSnapshot {
   readonly method: string;
-  /** The canonical path, see `gateway/path.ts`. */
+  /** The canonical path, see `path.ts`. */
   readonly path: string;
   /** Raw, without `?`. */
   readonly query: string;

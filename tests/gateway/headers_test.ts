@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
-  applyOverrides,
   newHeaderMap,
   requestHeaderMap,
   responseHeaderMap,
@@ -15,6 +14,7 @@ import {
   traceContext,
   trustedProxyMatcher,
 } from "../../gateway/identity.ts";
+import { applyOverrides } from "../../protocol/headers.ts";
 import {
   deniedHeader,
   deniedStatus,
