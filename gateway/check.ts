@@ -5,6 +5,7 @@
  */
 
 import type { Config, Route } from "./config.ts";
+import { configWarnings } from "./config_warnings.ts";
 import { hookPlan } from "./hook_chain.ts";
 import type { PluginRuntime } from "./server.ts";
 import { originText } from "./upstream/origin.ts";
@@ -36,7 +37,10 @@ export function checkReport(
   }
   lines.push("", "permissions of the plugin host");
   for (const flag of command.args.filter((each) => each.startsWith("--"))) lines.push(`  ${flag}`);
-  lines.push(`  environment: ${Object.keys(command.env).join(", ")}`, "");
+  lines.push(`  environment: ${Object.keys(command.env).join(", ")}`);
+  const warnings = configWarnings(config);
+  if (warnings.length > 0) lines.push("", "warnings", ...warnings.map((each) => `  ${each}`));
+  lines.push("");
   return lines.join("\n");
 }
 

@@ -18,7 +18,6 @@ const NOT_YET: readonly { readonly path: Path; readonly built: Json }[] = [
   { path: ["processes"], built: 1 },
   { path: ["hookDispatch"], built: "per-hook" },
   { path: ["routes", "*", "hookDispatch"], built: "per-hook" },
-  { path: ["services", "cache", "driver"], built: "memory" },
   { path: ["runtime", "mode"], built: "embedded" },
 ];
 

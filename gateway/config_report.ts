@@ -26,6 +26,9 @@ export class ConfigError extends Error {
   }
 }
 
+/** Of the cache's store: values that are, or hold, a secret. */
+const SECRET_KEYS: readonly (string | number)[] = ["url", "token"];
+
 /** Collects problems of one file. `written` is the document before the environment came in. */
 export class Report {
   readonly #file: string;
@@ -49,9 +52,10 @@ export class Report {
     return this.#problems.some((problem) => problem.path === formatPath(path));
   }
 
-  /** The value at `path` for a message: quoted, or `value of ${NAME}`. */
+  /** The value at `path` for a message: quoted, or `value of ${NAME}`, or no more than that there is one. */
   shown(path: Path): string {
     const written = valueAt(this.#written, path);
+    if (SECRET_KEYS.includes(path.at(-1) ?? "")) return "what is given";
     if (this.isLiteral(path)) return quote(written);
     const isWhole = typeof written === "string" && /^\$\{[^}]*\}$/.test(written);
     return `value of ${isWhole ? written : quote(written)}`;
@@ -85,8 +89,9 @@ export function formatPath(path: Path): string {
 
 /** A value as JSON, cut to a readable length and without the user part of URLs, which may be a password. */
 export function quote(value: Json | undefined): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  const safe = text.replace(/:\/\/[^/@]*@/g, "://***@");
+  const text = JSON.stringify(value, (key, each) => SECRET_KEYS.includes(key) ? "***" : each) ??
+    "nothing";
+  const safe = text.replace(/:\/\/[^"\s]*@/g, "://***@");
   return safe.length <= 100 ? safe : `${safe.slice(0, 99)}…`;
 }
 

@@ -55,7 +55,6 @@ const flag = z.boolean({ error: "is not true or false" });
 const delayMs = integer(1, MAX_DELAY_MS);
 const listenAddress = text('an address like ":8080"', notation.parseListen);
 const filePath = text("a path", notation.parseFilePath);
-const filled = z.string({ error: "is not a string" }).min(1, { error: "is empty" });
 const upstream = text("an http or https URL", notation.parseUpstream);
 const tokens = list("names", text("a name", notation.parseToken));
 const forwardHost = text('a host like "api.example.com:8443"', notation.parseForwardHost);
@@ -69,6 +68,15 @@ const failPolicy = oneOf("closed", "open");
 const onHookTimeout = oneOf("continue", "reject");
 const onHookError = oneOf("reject", "continue");
 const maxRequestBytes = integer(0);
+
+// What every cache outside of the gateway has.
+const remoteCache = {
+  timeoutMs: delayMs.prefault(80).describe(
+    "How long one call may take; below hookTimeoutMs, so that a plugin can still answer.",
+  ),
+  keyPrefix: z.string({ error: "is not a string" }).prefault("conduit:")
+    .describe("What every key in the store begins with."),
+};
 
 export const corsSchema = section({
   allowedOrigins: list("origins", text("an origin", notation.parseCorsOrigin)).prefault([])
@@ -198,12 +206,16 @@ export const configSchema = section({
       }),
       section({
         driver: z.literal("upstash").describe("Upstash's REST interface."),
-        url: filled.describe("Its address."),
-        token: filled.describe("Its token, which plugins never see."),
+        url: text("an http or https URL", notation.parseUpstashUrl).describe("Its address."),
+        token: text("a token", notation.parseSecretToken)
+          .describe("Its token, which plugins never see."),
+        ...remoteCache,
       }),
       section({
         driver: z.literal("redis").describe("A plain Redis."),
-        url: filled.describe("Its address, with user and password if it has them."),
+        url: text("a redis or rediss URL", notation.parseRedisUrl)
+          .describe("Its address, with user, password and database number if it has them."),
+        ...remoteCache,
       }),
     ], {
       error: (issue) =>

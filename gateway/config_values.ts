@@ -243,3 +243,47 @@ export function parseFilePath(text: string): string {
   if (text === "" || text.includes("\0")) throw new InvalidValue("is not a path");
   return text;
 }
+
+/** `redis://[user:password@]host[:port][/database]`, or `rediss` for TLS. */
+export function parseRedisUrl(text: string): string {
+  const url = parseStoreUrl(text, ["redis:", "rediss:"]);
+  if (!url || !/^\/?\d*$/.test(url.pathname)) {
+    throw new InvalidValue(
+      'is not a redis or rediss URL; use "redis://user:password@host:6379/0" (a password with percent-encoding)',
+    );
+  }
+  return url.href;
+}
+
+/** Without a user: the token goes into a header. */
+export function parseUpstashUrl(text: string): string {
+  const url = parseStoreUrl(text, ["http:", "https:"]);
+  if (!url || url.username || url.password) {
+    throw new InvalidValue('is not an http or https URL; use "https://name.upstash.io"');
+  }
+  return url.href;
+}
+
+function parseStoreUrl(text: string, protocols: readonly string[]): URL | undefined {
+  const url = URL.parse(text);
+  if (!url || !protocols.includes(url.protocol) || !url.hostname || url.port === "0") return;
+  if (/[\s?#]/.test(text) || [url.username, url.password].some(isMisencoded)) return;
+  return url;
+}
+
+function isMisencoded(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** A bearer token (RFC 6750, 2.1), such as Upstash gives out. */
+export function parseSecretToken(text: string): string {
+  if (!/^[\w.~+/=-]+$/.test(text)) {
+    throw new InvalidValue("is not a token; it has letters, digits and -._~+/= only");
+  }
+  return text;
+}

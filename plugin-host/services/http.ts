@@ -10,25 +10,30 @@ import type { HttpService } from "../mod.ts";
 export interface HttpServiceOptions {
   readonly traceHeaders: Readonly<Record<string, string>>;
   readonly signal: () => AbortSignal;
+  /** By default the platform's. */
+  readonly fetch?: typeof fetch;
 }
 
 /** Taken before any plugin runs, so that a plugin that replaces the global changes only its own calls. */
 const platformFetch = globalThis.fetch;
 
-export function httpService({ traceHeaders, signal }: HttpServiceOptions): HttpService {
+export function httpService(
+  { traceHeaders, signal, fetch = platformFetch }: HttpServiceOptions,
+): HttpService {
   return Object.freeze({
     async fetch(input: string | URL, init: RequestInit = {}): Promise<Response> {
       const headers = new Headers(init.headers);
       for (const [name, value] of Object.entries(traceHeaders)) headers.set(name, value);
       const signals = init.signal ? [signal(), init.signal] : [signal()];
       try {
-        return await platformFetch(input, { ...init, headers, signal: AbortSignal.any(signals) });
+        return await fetch(input, { ...init, headers, signal: AbortSignal.any(signals) });
       } catch (error) {
         if (error instanceof Error && error.name === "NotCapable") {
-          throw new Error(
-            `${new URL(input).host} is not a host that plugins may reach; name it in "pluginNet"`,
-            { cause: error },
-          );
+          // Where a redirect led, if it was that; only the platform's own words say it.
+          const host = /net access to "([^"]+)"/.exec(error.message)?.[1] ?? new URL(input).host;
+          throw new Error(`${host} is not a host that plugins may reach; name it in "pluginNet"`, {
+            cause: error,
+          });
         }
         throw error;
       }

@@ -527,8 +527,12 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
   ],
   [
     { services: { cache: { driver: "upstash", url: "https://u" } } },
-    "services.cache.token: is missing; give a string\n" +
-    'services.cache.driver: "upstash" is not built yet; use "memory"',
+    "services.cache.token: is missing; give a token",
+  ],
+  [
+    { services: { cache: { driver: "redis", url: "redis://r", timeoutMs: 0, keyPrefix: 1 } } },
+    "services.cache.timeoutMs: 0 is not an integer from 1 to 2147483647\n" +
+    "services.cache.keyPrefix: 1 is not a string",
   ],
   [
     { runtime: { mode: "external", socket: "/run/host.sock" } },

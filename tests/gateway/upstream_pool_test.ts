@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type RawConn, rawUpstream } from "../support/raw_upstream.ts";
+import { selfSigned } from "../support/self_signed.ts";
 import {
   bodyText,
   disposableClient,
@@ -110,32 +111,7 @@ Deno.test("upstream client calls a refused port, a name that does not resolve an
   }
 });
 
-/** A self-signed certificate for `upstream.test`, or why there is none. */
-async function selfSigned(): Promise<{ cert: string; key: string } | undefined> {
-  const directory = await Deno.makeTempDir();
-  try {
-    const { success } = await new Deno.Command("openssl", {
-      args: [
-        ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(" "),
-        ..."-keyout key.pem -out cert.pem -subj /CN=upstream.test".split(" "),
-        ...["-addext", "subjectAltName=DNS:upstream.test"],
-        ...["-addext", "basicConstraints=critical,CA:FALSE"],
-      ],
-      cwd: directory,
-      stderr: "null",
-    }).output();
-    if (!success) return undefined;
-    const read = (name: string) => Deno.readTextFile(`${directory}/${name}`);
-    return { cert: await read("cert.pem"), key: await read("key.pem") };
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
-
-const tls = await selfSigned();
+const tls = await selfSigned("upstream.test");
 const ignore = tls === undefined;
 const why = ignore ? " (ignored: no openssl on this machine)" : "";
 
