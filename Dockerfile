@@ -15,6 +15,8 @@ COPY types types
 COPY protocol protocol
 COPY gateway gateway
 COPY plugin-host plugin-host
+# What `conduit init` writes.
+COPY examples/init examples/init
 COPY main.ts ./
 # The packages of deno.lock into DENO_DIR, and a first run that puts the translated source there too.
 RUN deno install --frozen --entrypoint main.ts \

@@ -10,9 +10,11 @@ import { checkReport } from "./gateway/check.ts";
 import { type Config, ConfigError, loadConfig } from "./gateway/config.ts";
 import { errorText } from "./gateway/errors.ts";
 import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
+import { PluginLoadError } from "./gateway/host_process.ts";
 import { ListenError } from "./gateway/listen.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
+import { installPackages } from "./gateway/plugin_packages.ts";
 import { PrivateDirError } from "./gateway/private_dir.ts";
 import { SandboxError } from "./gateway/sandbox.ts";
 import {
@@ -23,9 +25,11 @@ import {
   startGateway,
 } from "./gateway/server.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
+import { denoWord, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
 
 const EXIT = { ok: 0, wrong: 1, usage: 2, internal: 70 } as const;
 const DEFAULT_CONFIG = "conduit.config.json";
+const HERE = new URL("./", import.meta.url);
 
 /** What ends the program with a message for its user and no stack. */
 class Failure extends Error {
@@ -38,31 +42,50 @@ class Failure extends Error {
 const EXPECTED = [
   ConfigError,
   HostDenoError,
+  InitError,
   ListenError,
+  PluginLoadError,
   PluginsDirError,
   PrivateDirError,
   SandboxError,
 ] as const;
 
+/** What stood behind the command. */
+interface Arguments {
+  readonly configFile: string;
+  /** `--install`, of `check` alone. */
+  readonly install: boolean;
+  /** Of `init` alone. */
+  readonly dir: string;
+}
+
 interface Command {
   readonly summary: string;
-  readonly run: (configFile: string) => Promise<number>;
+  readonly run: (args: Arguments) => Promise<number>;
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   run: {
     summary: "run the gateway (the default)",
-    run: (file) => serve(file, { dev: false }),
+    run: ({ configFile }) => serve(configFile, { dev: false }),
   },
   dev: {
     summary:
-      "the same for plugin authors: readable logs, broken plugins explained, x-conduit-* response headers",
-    run: (file) => serve(file, { dev: true }),
+      "the same for plugin authors: types checked, errors with their lines, readable logs, x-conduit-* response headers",
+    run: ({ configFile }) => serve(configFile, { dev: true }),
   },
   check: {
     summary:
       "validate the configuration, load every plugin in the sandbox, print routes, chains and permissions",
     run: check,
+  },
+  init: {
+    summary: "write a config, two plugins with their tests, and the types into DIR (default: here)",
+    run: ({ dir }) => init(dir),
+  },
+  types: {
+    summary: "print the types of conduit/plugin as one .d.ts",
+    run: async () => print(await typeDeclarations(HERE)),
   },
   help: { summary: "print this", run: () => print(help()) },
   version: {
@@ -77,10 +100,12 @@ function help(): string {
   return `conduit ${project.version}: a programmable API gateway
 
 usage: conduit [COMMAND] [--config FILE]
+       conduit init [DIR]
 
 ${commands.join("\n")}
 
   --config FILE   the configuration, default ./${DEFAULT_CONFIG}
+  --install       with check: fetch the npm packages that deno.json in pluginsDir names, and pin them in its deno.lock
 
 environment:
   CONDUIT_DENO=/path/to/deno   the Deno that runs the plugin host
@@ -95,9 +120,11 @@ signals: SIGTERM and SIGINT let running requests end, then stop; a second one st
 
 function parseArguments(
   args: readonly string[],
-): { readonly command: Command; readonly configFile: string } {
+): { readonly command: Command } & Arguments {
   let name: string | undefined;
   let configFile = DEFAULT_CONFIG;
+  let install = false;
+  let dir: string | undefined;
   for (let at = 0; at < args.length; at++) {
     const arg = args[at] as string;
     const [flag, value] = arg.split(/=(.*)/s, 2);
@@ -105,8 +132,10 @@ function parseArguments(
       const file = value ?? args[++at];
       if (!file) throw new Failure(`${flag} needs a file`, EXIT.usage);
       configFile = file;
-    } else if (arg === "--help" || arg === "-h") name = "help";
+    } else if (arg === "--install") install = true;
+    else if (arg === "--help" || arg === "-h") name = "help";
     else if (arg === "--version") name = "version";
+    else if (name === "init" && dir === undefined && !arg.startsWith("-")) dir = arg;
     else if (arg.startsWith("-") || name !== undefined) {
       throw new Failure(`unknown argument "${arg}"; see conduit help`, EXIT.usage);
     } else name = arg;
@@ -114,18 +143,21 @@ function parseArguments(
   name ??= "run";
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw new Failure(`unknown command "${name}"; see conduit help`, EXIT.usage);
-  return { command, configFile };
+  if (install && name !== "check") {
+    throw new Failure(`--install goes with check, not with ${name}`, EXIT.usage);
+  }
+  return { command, configFile, install, dir: dir ?? "." };
 }
 
 async function serve(configFile: string, { dev }: { readonly dev: boolean }): Promise<number> {
   const config = await loadConfig(configFile);
-  const { log, flush } = startLog(
-    dev ? { ...config.log, format: "text", level: "debug" } : config.log,
+  const { log, flush, print } = startLog(
+    dev ? { format: "text", level: "debug", stacksBelow: true } : config.log,
   );
   keepRunning(log);
   const stopped = stopSignal({ log, flush });
   try {
-    const options = await gatewayOptions({ log, dev });
+    const options = await gatewayOptions({ log, print: dev ? print : undefined });
     const runtime = await openPluginRuntime(config, options);
     try {
       // A signal while plugins load ends it before anybody was served.
@@ -158,7 +190,9 @@ async function start(
     throw new Failure(`plugins did not load:\n${started.reason}`);
   }
   if (started.kind !== "ready") {
-    log.error("serving without plugins, by failPolicy", { reason: started.reason });
+    // Why plugins do not load has been shown.
+    const reason = started.kind === "absent" ? started.reason : undefined;
+    log.error("serving without plugins, by failPolicy", { reason });
   }
   const gateway = await startGateway(config, runtime, options);
   runtime.watch();
@@ -166,10 +200,14 @@ async function start(
   return gateway;
 }
 
-async function check(configFile: string): Promise<number> {
+async function check({ configFile, install }: Arguments): Promise<number> {
   const config = await loadConfig(configFile);
   const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
-  const runtime = await openPluginRuntime(config, await gatewayOptions({ log, dev: false }));
+  const options = await gatewayOptions({ log });
+  if (install) {
+    await installPackages(config.pluginsDir, { deno: options.host.deno, env: options.env });
+  }
+  const runtime = await openPluginRuntime(config, options);
   try {
     const started = await runtime.start();
     if (started.kind !== "ready") throw new Failure(`plugins did not load:\n${started.reason}`);
@@ -180,15 +218,34 @@ async function check(configFile: string): Promise<number> {
   }
 }
 
+async function init(dir: string): Promise<number> {
+  const deno = await denoWord(Deno.execPath(), Deno.env.get("PATH") ?? "");
+  const conduit = Deno.build.standalone
+    ? [Deno.execPath()]
+    : [deno, "run", "-A", fromFileUrl(import.meta.url)];
+  const program = { conduit, deno: Deno.build.standalone ? "deno" : deno };
+  return await print(await initProject(dir, { root: HERE, program }));
+}
+
 async function gatewayOptions(
-  { log, dev }: { readonly log: Log; readonly dev: boolean },
+  { log, print }: {
+    readonly log: Log;
+    /** Where `conduit dev` prints what it has to say about the plugins' files. */
+    readonly print?: ((block: string) => void) | undefined;
+  },
 ): Promise<GatewayOptions> {
   // Deno.serve would listen there, whatever the configuration says.
   Deno.env.delete("DENO_SERVE_ADDRESS");
   const here = fromFileUrl(import.meta.resolve("./"));
   return {
     log,
-    dev,
+    dev: print && {
+      print,
+      modules: {
+        "conduit/plugin": import.meta.resolve("./plugin-host/mod.ts"),
+        "conduit/testing": import.meta.resolve("./plugin-host/testing.ts"),
+      },
+    },
     version: project.version,
     env: (name) => Deno.env.get(name),
     host: {
@@ -249,8 +306,8 @@ function printError(text: string): void {
 
 async function main(): Promise<number> {
   try {
-    const { command, configFile } = parseArguments(Deno.args);
-    return await command.run(configFile);
+    const { command, ...args } = parseArguments(Deno.args);
+    return await command.run(args);
   } catch (error) {
     if (error instanceof Failure) {
       printError(`conduit: ${error.message}\n`);

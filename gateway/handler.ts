@@ -40,7 +40,7 @@ export interface HandlerNeeds {
   readonly generation: () => Generation | undefined;
   /** What `conduit dev` tells a client where `run` says only that the plugin runtime is away. */
   readonly explainAbsence?: () => string | undefined;
-  /** Show which route and plugins a response passed, in `x-conduit-*` headers. */
+  /** Show which route and plugins a response passed, in `x-conduit-*` headers and in the log. */
   readonly showsWay?: boolean;
 }
 
@@ -219,11 +219,15 @@ export class Handler {
       ? reply.headers
       : this.#cors.apply(reply.headers, request.headers.get("origin"));
     const headers: HeaderMap = { ...shared, "x-request-id": traceId };
-    if (!this.#needs.showsWay || route === undefined) return headers;
+    if (!this.#needs.showsWay) return headers;
     const steps = exchange?.steps.map((each) =>
       `${each.plugin};${each.hook}=${each.action};dur=${each.durationMs.toFixed(1)}`
     );
-    return { ...headers, "x-conduit-route": route, "x-conduit-plugins": steps?.join(", ") ?? "" };
+    return {
+      ...headers,
+      "x-conduit-route": route ?? "-",
+      "x-conduit-plugins": steps?.join(", ") || "-",
+    };
   }
 }
 

@@ -5,12 +5,13 @@
  * @module
  */
 
-import { deniedStatus } from "../protocol/mutation_rules.ts";
+import { type Denial, deniedStatus } from "../protocol/mutation_rules.ts";
 import type { HookResult, LogRecord, PluginManifest } from "../protocol/messages.ts";
 import type { HeaderOverrides, HookName } from "../protocol/snapshot.ts";
 import type { Config, Route } from "./config.ts";
+import { proposal } from "./dev/proposals.ts";
 import { EdgeError } from "./errors.ts";
-import type { Denial, Exchange, UpstreamAnswer } from "./exchange.ts";
+import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
 import type { HookOutcome } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
@@ -38,6 +39,8 @@ interface HookPlace {
 export interface ChainNeeds {
   readonly config: Pick<Config, "onHookTimeout" | "onHookError">;
   readonly log: Log;
+  /** Log what each hook proposed: for the author, not for `run`, as values of requests are in it. */
+  readonly showsWay?: boolean;
 }
 
 const plans = new WeakMap<Generation, Map<Route, HookPlan>>();
@@ -97,14 +100,22 @@ export class HookChain {
         timeoutMs: route.hookTimeoutMs,
         ctx: this.#exchange.context(plugin.readsBodies, answer),
       });
-      this.#exchange.steps.push({
+      const step = {
         plugin: plugin.name,
         hook,
         action: outcome.kind === "result" ? actionOf(outcome.result) : outcome.kind,
         durationMs: outcome.kind === "result"
           ? outcome.result.durationMs
           : performance.now() - startedAt,
-      });
+      };
+      this.#exchange.steps.push(step);
+      if (this.#needs.showsWay) {
+        this.#needs.log.debug("plugin proposed", {
+          traceId,
+          ...step,
+          ...(outcome.kind === "result" ? proposal(outcome.result) : {}),
+        });
+      }
       const next = this.#judge(outcome, { hook, plugin });
       if (next === "skip the rest") return undefined;
       if (next) return next;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { join } from "@std/path";
 import { MessageError } from "../protocol/decode.ts";
 import { decodeFromHost, type FromHost, type Hello, type ToHost } from "../protocol/messages.ts";
 import { ChildProcess } from "./child_process.ts";
@@ -22,14 +23,30 @@ const PING_TIMEOUT_MS = 1000;
 /** How long an orderly end may take before the process is killed. */
 const END_TIMEOUT_MS = 1000;
 
+/** Where a plugin's file is wrong; `path` is that of the copy which was loaded. */
+export interface PluginPlace {
+  readonly path: string;
+  readonly line: number;
+  readonly column: number;
+}
+
 /** A set of plugins that did not load. The message names the file, the place and the reason. */
 export class PluginLoadError extends Error {
   override readonly name = "PluginLoadError";
   readonly blocked: boolean;
+  readonly place: PluginPlace | undefined;
 
-  constructor(message: string, options: { readonly blocked?: boolean } = {}) {
-    super(message);
+  constructor(
+    message: string,
+    options: {
+      readonly blocked?: boolean;
+      readonly place?: PluginPlace | undefined;
+      readonly cause?: unknown;
+    } = {},
+  ) {
+    super(message, options);
     this.blocked = options.blocked ?? false;
+    this.place = options.place;
   }
 }
 
@@ -51,6 +68,10 @@ export interface HostNeeds {
   readonly onExit: (host: HostProcess, reason: string) => void;
 }
 
+interface Loading extends PromiseWithResolvers<Generation> {
+  readonly files: PluginFiles;
+}
+
 export class HostProcess implements Peer {
   readonly #needs: HostNeeds;
   readonly #secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
@@ -59,7 +80,7 @@ export class HostProcess implements Peer {
   /** Isolates that said hello and are not yet reported, or the other way round: two sockets keep no common order. */
   readonly #arrived = new Map<number, IsolateLink>();
   readonly #reported = new Map<number, Generation>();
-  readonly #loading = new Map<number, PromiseWithResolvers<Generation>>();
+  readonly #loading = new Map<number, Loading>();
   readonly #pings = new Map<number, (started: Record<string, number> | undefined) => void>();
   readonly #ended: Promise<void>;
   #connection: PeerConnection | undefined;
@@ -92,7 +113,7 @@ export class HostProcess implements Peer {
   async load(id: number, files: PluginFiles): Promise<Generation> {
     const done = Promise.withResolvers<Generation>();
     if (this.#gone) throw new HostGoneError("the plugin host has ended");
-    this.#loading.set(id, done);
+    this.#loading.set(id, { ...done, files });
     const timer = setTimeout(
       () =>
         done.reject(
@@ -226,8 +247,13 @@ export class HostProcess implements Peer {
   #onLoadFailed(failed: Extract<FromHost, { type: "reload_failed" }>): void {
     const { generation, file, line, column, message, blocked = false } = failed;
     const place = [file, line, column].filter((each) => each !== undefined).join(":");
-    const error = new PluginLoadError(`${place}: ${message}`, { blocked });
     const loading = this.#loading.get(generation);
+    const error = new PluginLoadError(`${place}: ${message}`, {
+      blocked,
+      place: loading && line !== undefined && column !== undefined
+        ? { path: join(loading.files.path, file), line, column }
+        : undefined,
+    });
     if (loading) return loading.reject(error);
     this.#needs.log.error("an isolate could not be replaced", { reason: error.message });
     if (blocked) this.#needs.onBlocked(this);

@@ -20,22 +20,36 @@ export interface Log {
 export interface LogOptions {
   readonly format: "text" | "json";
   readonly level: LogLevel;
+  /** With `text`: the stack of an error stands below its record, a line a frame. */
+  readonly stacksBelow?: boolean;
   /** Where the lines go; standard output unless a test says otherwise. */
   readonly write?: (lines: string) => void;
 }
 
 /** The field that correlates records of one request; shown as `[trace:<id>]` in text. */
 const TRACE_FIELD = "traceId";
+/** What begins a line that is no record. Records begin with their time, so neither can be taken for the other. */
+const BELOW = "    ";
 /** Lines are written together, at most this long after the first. */
 const FLUSH_MS = 5;
 
 /**
  * Sets up logging for this process.
  *
- * @returns the log, and `flush`, which writes what waits (before the process ends)
+ * @returns the log; `flush`, which writes what waits (before the process ends); and `print`, which writes a block of lines
+ * below the last record. It is no part of `Log`, so that whoever handles requests does not have it: it is for what comes
+ * from an author's own files.
  */
-export function startLog(options: LogOptions): { readonly log: Log; readonly flush: () => void } {
-  const format = options.format === "json" ? jsonLine : textLine;
+export function startLog(options: LogOptions): {
+  readonly log: Log;
+  readonly flush: () => void;
+  readonly print: (block: string) => void;
+} {
+  const format = options.format === "json"
+    ? jsonLine
+    : options.stacksBelow
+    ? textWithStacks
+    : textLine;
   const write = options.write ?? ((lines: string) => writeAll(Deno.stdout, lines));
   let waiting = "";
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -74,6 +88,10 @@ export function startLog(options: LogOptions): { readonly log: Log; readonly flu
       error: at("error"),
     }),
     flush,
+    print(block) {
+      waiting += below(block.split("\n")) + "\n";
+      flush();
+    },
   };
 }
 
@@ -114,7 +132,19 @@ function jsonLine(record: LogtapeRecord): string {
   return escapeControls(`{${members.join(",")}}`);
 }
 
-function textLine(record: LogtapeRecord): string {
+function textWithStacks(record: LogtapeRecord): string {
+  const frames: string[] = [];
+  const line = textLine(record, frames);
+  return frames.length === 0 ? line : `${line}\n${below(frames)}`;
+}
+
+/** What stands in these lines may be a client's (a part of an error's message): each stays a line, and no record. */
+function below(lines: readonly string[]): string {
+  return lines.map((line) => (BELOW + escapeControls(line)).trimEnd()).join("\n");
+}
+
+/** @param frames takes the frames of the errors in the record, which are not in the line then */
+function textLine(record: LogtapeRecord, frames?: string[]): string {
   const parts = [
     new Date(record.timestamp).toISOString(),
     levelName(record).toUpperCase().padEnd(5),
@@ -123,13 +153,33 @@ function textLine(record: LogtapeRecord): string {
   if (trace !== undefined) parts.push(`[trace:${trace}]`);
   parts.push(messageOf(record));
   for (const [key, value] of Object.entries(record.properties)) {
-    if (value !== undefined && key !== TRACE_FIELD) parts.push(`${key}=${textValue(value)}`);
+    if (value === undefined || key === TRACE_FIELD) continue;
+    parts.push(`${key}=${textValue(frames ? withoutStacks(value, frames) : value)}`);
   }
   return escapeControls(parts.join(" "));
 }
 
 function textValue(value: unknown): string {
   return typeof value === "string" && /^[\w./:@*-]+$/.test(value) ? value : stringify(value);
+}
+
+/** How deep errors are looked for: a field, and what a plugin gave as its fields. */
+const ERROR_DEPTH = 2;
+
+/** `value` with each error in it as `name: message`, whose frames are added to `frames`. */
+function withoutStacks(value: unknown, frames: string[], depth = 0): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const { name, message, stack } = value as Readonly<Record<string, unknown>>;
+  if (typeof name === "string" && typeof message === "string" && typeof stack === "string") {
+    const head = `${name}: ${message}`;
+    const rest = stack.startsWith(head) ? stack.slice(head.length) : stack;
+    frames.push(...rest.split("\n").map((line) => line.trim()).filter((line) => /^at /.test(line)));
+    return head;
+  }
+  if (depth === ERROR_DEPTH || value instanceof Error) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, each]) => [key, withoutStacks(each, frames, depth + 1)]),
+  );
 }
 
 /** JSON of anything; never throws. */

@@ -24,13 +24,15 @@ export interface HostFiles {
   readonly pluginsRoot: string;
   /** Deno's own cache for the host process; plugin code cannot reach it. */
   readonly denoDir: string;
+  /** Holds `deno.json` and `deno.lock` of the npm packages that plugins may import, if there are any. */
+  readonly packagesDir?: string;
 }
 
 export interface HostCommand {
   readonly command: string;
   readonly args: readonly string[];
   /** The whole environment of the process. */
-  readonly env: Readonly<Record<string, string>>;
+  readonly env: { readonly DENO_DIR: string; readonly [name: string]: string };
 }
 
 /** What plugins may reach over the network: the routes' upstreams and `pluginNet`, as `--allow-net` takes them. */
@@ -68,8 +70,12 @@ export function hostCommand(
     args: [
       "run",
       "--no-prompt",
-      "--no-config",
-      "--no-lock",
+      // Names and pins npm packages, and nothing else.
+      ...(files.packagesDir === undefined ? ["--no-config", "--no-lock"] : [
+        `--config=${files.packagesDir}/deno.json`,
+        `--lock=${files.packagesDir}/deno.lock`,
+        "--frozen",
+      ]),
       // It would keep compiled code of every generation on the disk, and saves no time at a start.
       "--no-code-cache",
       // Both: otherwise a plugin could import() from a registry, and so send data out.
@@ -84,7 +90,13 @@ export function hostCommand(
       ...(names.length > 0 ? [list("--allow-env", names)] : []),
       files.entry,
     ],
-    env: { ...pluginEnv, DENO_DIR: files.denoDir, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+    env: {
+      ...pluginEnv,
+      DENO_DIR: files.denoDir,
+      DENO_NO_PACKAGE_JSON: "1",
+      DENO_NO_UPDATE_CHECK: "1",
+      NO_COLOR: "1",
+    },
   };
 }
 

@@ -4,10 +4,13 @@
  * @module
  */
 
-import { join } from "@std/path";
+import { basename, join } from "@std/path";
 import { adminHandler } from "./admin.ts";
-import { type CacheLimits, CacheStore } from "./cache.ts";
+import { openCache } from "./cache/open.ts";
+import type { CacheStore } from "./cache/store.ts";
 import type { Config, ListenAddress } from "./config.ts";
+import { problemBlock } from "./dev/problem.ts";
+import { TypeCheck } from "./dev/type_check.ts";
 import { Drain } from "./drain.ts";
 import { ForwardGuard } from "./forward_guard.ts";
 import type { Generation } from "./generation.ts";
@@ -17,6 +20,7 @@ import type { IsolateEvents } from "./isolate_link.ts";
 import { listenAddressText, type Listening, serveOn } from "./listen.ts";
 import type { Log } from "./log.ts";
 import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./plugin_files.ts";
+import { linkPackages, namedPackages, type PluginPackages } from "./plugin_packages.ts";
 import { PluginSocket } from "./plugin_socket.ts";
 import { makePrivateDir } from "./private_dir.ts";
 import { Proxy } from "./proxy.ts";
@@ -30,15 +34,24 @@ export interface GatewayOptions {
   /** The plugin host's program; `main.ts` knows where it lies. */
   readonly host: Pick<HostFiles, "deno" | "entry" | "sources">;
   readonly env: (name: string) => string | undefined;
-  /** `conduit dev`: broken plugins at the start are answered with the reasons, and responses show their way. */
-  readonly dev: boolean;
+  /** `conduit dev`: broken plugins are explained, types checked, and responses show their way. */
+  readonly dev?: DevTools | undefined;
   /** Prints every frame of the plugin socket. */
   readonly traceIpc?: (direction: "in" | "out", message: object) => void;
+}
+
+/** What `conduit dev` has and `conduit run` has not. */
+export interface DevTools {
+  /** Prints a block of lines from the author's own files. Whatever handles requests does not get it. */
+  readonly print: (block: string) => void;
+  /** Where the modules lie that plugins and their tests import types from, as URLs by name. */
+  readonly modules: Readonly<Record<string, string>>;
 }
 
 /** The part of a gateway that runs plugins, without any listener: also what `conduit check` starts. */
 export interface PluginRuntime {
   readonly supervisor: Supervisor;
+  /** Of the host that was started last. */
   readonly command: HostCommand;
   readonly files: PluginFiles;
   start(): Promise<StartResult>;
@@ -58,11 +71,10 @@ export async function openPluginRuntime(
   config: Config,
   options: GatewayOptions,
 ): Promise<PluginRuntime> {
-  const { log, version } = options;
+  const { log, version, dev } = options;
   const dir = await makePrivateDir(options.env);
   try {
     const pluginsRoot = join(dir.path, "plugins");
-    const denoDir = join(dir.path, "deno");
     await Deno.mkdir(pluginsRoot);
     const files = await copyPlugins(config.pluginsDir, pluginsRoot);
     const socket = new PluginSocket(dir.socketPath, {
@@ -71,17 +83,38 @@ export async function openPluginRuntime(
       ...(options.traceIpc ? { trace: options.traceIpc } : {}),
     });
     const pluginEnv = pluginEnvironment(config, options.env);
-    const command = hostCommand(config, {
-      ...options.host,
-      socket: socket.path,
-      pluginsRoot,
-      denoDir,
-    }, pluginEnv);
-    const isolateEvents = pluginEvents(new CacheStore(cacheLimits(config)), log);
+    const commandWith = (packages: PluginPackages | undefined) =>
+      hostCommand(config, {
+        ...options.host,
+        socket: socket.path,
+        pluginsRoot,
+        // Hosts with different packages run side by side while one takes over from the other.
+        denoDir: join(dir.path, packages ? `deno-${basename(packages.dir)}` : "deno"),
+        ...(packages ? { packagesDir: packages.dir } : {}),
+      }, pluginEnv);
+    let command = commandWith(undefined);
+    const cache = await openCache(config.services.cache, { log });
+    const isolateEvents = pluginEvents(cache, log);
+    const types = dev && new TypeCheck({
+      ...dev,
+      log,
+      deno: options.host.deno,
+      pluginsDir: config.pluginsDir,
+      dir: dir.path,
+      env: options.env,
+    });
     const supervisor = new Supervisor(files, {
       log,
+      explain: dev && ((error) => dev.print(problemBlock(error))),
+      onLive: types && ((live) => types.check(live)),
       unfit: (generation) => missingPlugins(config, generation),
-      startHost: (events) =>
+      hostCommand: async ({ path }) => {
+        const packages = await namedPackages(path, options.env);
+        command = commandWith(packages);
+        if (packages) await linkPackages(packages, command.env.DENO_DIR);
+        return command;
+      },
+      startHost: (command, events) =>
         new HostProcess({
           config,
           command,
@@ -97,7 +130,9 @@ export async function openPluginRuntime(
     const watching = new AbortController();
     return {
       supervisor,
-      command,
+      get command() {
+        return command;
+      },
       files,
       start: () => supervisor.start(),
       watch: () =>
@@ -107,13 +142,17 @@ export async function openPluginRuntime(
           signal: watching.signal,
           log,
           onChange(changed) {
+            types?.stop();
             supervisor.reload(changed);
-            void pruneCompiled(denoDir, pluginsRoot).catch(() => {}); // the next change tries again
+            void pruneCompiled(command.env.DENO_DIR, pluginsRoot)
+              .catch(() => {}); // the next change tries again
           },
         }),
       async stop() {
         watching.abort();
+        types?.stop();
         await supervisor.stop();
+        cache.close();
         socket.close();
         await dir.remove();
       },
@@ -186,14 +225,6 @@ export async function startGateway(
       adminEnd.abort();
     },
   };
-}
-
-/** The loader accepts no other driver yet. */
-function cacheLimits({ services: { cache } }: Config): CacheLimits {
-  if (cache.driver !== "memory") {
-    throw new TypeError(`the cache driver ${cache.driver} is not built yet`);
-  }
-  return cache;
 }
 
 /** Plugins that a route names must be there: a route that silently ran without one would be open. */

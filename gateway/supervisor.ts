@@ -12,11 +12,25 @@ import type { Generation } from "./generation.ts";
 import { type HostProcess, PluginLoadError } from "./host_process.ts";
 import type { Log } from "./log.ts";
 import type { PluginFiles } from "./plugin_files.ts";
+import type { HostCommand } from "./sandbox.ts";
 
 export interface SupervisorNeeds {
   readonly log: Log;
-  /** Starts a process and wires its events to the supervisor. */
-  readonly startHost: (events: Pick<SupervisorEvents, "onBlocked" | "onExit">) => HostProcess;
+  /**
+   * The command for a process that can load `files`.
+   *
+   * @throws {PluginLoadError} where they need packages that are not there
+   */
+  readonly hostCommand: (files: PluginFiles) => Promise<HostCommand>;
+  /** Starts it, and wires its events to the supervisor. */
+  readonly startHost: (
+    command: HostCommand,
+    events: Pick<SupervisorEvents, "onBlocked" | "onExit">,
+  ) => HostProcess;
+  /** Shows an author why plugins do not load; the log then says only that they do not. */
+  readonly explain?: ((error: PluginLoadError) => void) | undefined;
+  /** The files on disk are what runs. */
+  readonly onLive?: ((files: PluginFiles) => void) | undefined;
   /** A set of plugins that the routes cannot work with: the reason, or `undefined`. */
   readonly unfit: (generation: Generation) => string | undefined;
 }
@@ -91,6 +105,7 @@ export class Supervisor {
       } catch (error) {
         const reason = errorText(error);
         if (!(error instanceof PluginLoadError)) return { kind: "absent", reason };
+        if (this.#needs.explain) this.#report(error);
         this.#problem = reason;
         return { kind: "failed", reason };
       }
@@ -103,14 +118,18 @@ export class Supervisor {
     void this.#prune(files);
     void this.#change(async () => {
       if (files !== this.#latest) return; // saved again in the meantime
+      // Which packages there are is told to a process at its start.
+      const needsAnotherHost = packagesOf(files) !== packagesOf(this.#lastGood);
       try {
-        if (this.#host && this.#current) await this.#loadInto(this.#host, files);
-        else await this.#newHost();
+        if (!this.#host || !this.#current) await this.#newHost();
+        else if (needsAnotherHost) await this.#launch(files);
+        else await this.#loadInto(this.#host, files);
         this.#needs.log.info("plugins reloaded", {
           plugins: this.#current?.plugins.map((each) => each.name).join(","),
         });
       } catch (error) {
-        const isStuck = error instanceof PluginLoadError && error.blocked && this.#current;
+        const isStuck = error instanceof PluginLoadError && error.blocked && this.#current &&
+          !needsAnotherHost;
         if (!isStuck) throw error;
         // A thread of this host is stuck in the new files; what it serves moves to a process without them.
         this.#report(error);
@@ -165,8 +184,9 @@ export class Supervisor {
   }
 
   async #launch(files: PluginFiles): Promise<void> {
+    const command = await this.#needs.hostCommand(files);
     if (this.#stopping) return;
-    const host = this.#needs.startHost({
+    const host = this.#needs.startHost(command, {
       onBlocked: (from) => this.#onBlocked(from),
       onExit: (from, reason) => this.#onExit(from, reason),
     });
@@ -190,7 +210,10 @@ export class Supervisor {
     this.#host = host;
     this.#current = generation;
     this.#lastGood = files;
-    if (files === this.#latest) this.#problem = undefined;
+    if (files === this.#latest) {
+      this.#problem = undefined;
+      this.#needs.onLive?.(files);
+    }
     if (oldHost !== host) this.#readyAt = performance.now();
     if (this.#away) this.#needs.log.info("the plugin host is back", { pid: host.pid });
     this.#away = false;
@@ -253,6 +276,14 @@ export class Supervisor {
     }
     this.#problem = reason;
     const after = this.#current ? "; what runs goes on" : "";
-    this.#needs.log.error(`plugins did not load${after}`, { reason });
+    this.#needs.log.error(
+      `plugins did not load${after}`,
+      this.#needs.explain ? {} : { reason },
+    );
+    this.#needs.explain?.(error);
   }
+}
+
+function packagesOf(files: PluginFiles | undefined): string {
+  return `${files?.files["deno.json"]} ${files?.files["deno.lock"]}`;
 }

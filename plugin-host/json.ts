@@ -6,6 +6,7 @@
 
 import { assertDepth } from "../protocol/messages.ts";
 import type { Json } from "../protocol/snapshot.ts";
+import { authorStack } from "./stack.ts";
 
 const UNSHOWABLE = "a value that cannot be shown";
 
@@ -65,8 +66,16 @@ export function toJsonFields(fields: Readonly<Record<string, unknown>>): Record<
   return json;
 }
 
-/** Anything thrown, in the shape that crosses the socket. */
-export function describeError(error: unknown): { name: string; message: string; stack?: string } {
+/** Anything thrown, in the shape that crosses the socket: with the stack that its author knows. */
+export function describeError(error: unknown): Thrown {
+  const { stack, ...thrown } = thrownParts(error);
+  return { ...thrown, ...(stack === undefined ? {} : { stack: authorStack(stack) }) };
+}
+
+type Thrown = { readonly name: string; readonly message: string; readonly stack?: string };
+
+/** Anything thrown as text, its stack as it came. */
+export function thrownParts(error: unknown): Thrown {
   try {
     if (!(error instanceof Error)) return { name: "Error", message: String(error) };
     const { name, message, stack } = error;

@@ -4,12 +4,16 @@
  * @module
  */
 
+import { stripVTControlCharacters } from "node:util";
 import type { PluginManifest } from "../protocol/messages.ts";
 import type { HookName, Json } from "../protocol/snapshot.ts";
-import { describeError } from "./json.ts";
+import { thrownParts } from "./json.ts";
 import type { Log, Plugin, Services } from "./mod.ts";
 
 const HOOKS = ["beforeRequest", "afterResponse"] as const satisfies readonly HookName[];
+/** How Deno words an import beyond the folder; it speaks of flags that the plugin's author never gave. */
+const ABSENT_PACKAGE =
+  /Import "([^"]+)" not a dependency|not found in cache: "([^"]+)"|JSR package manifest for '([^']+)'|import access to "([^"]+)"/;
 const FUNCTIONS = ["onLoad", ...HOOKS, "onError"] as const;
 const MEMBERS: readonly string[] = [...FUNCTIONS, "onTimeout", "onHookError", "readsBodies"];
 const FILE_NAME = /^\d{3}-[A-Za-z0-9._-]+\.(?:ts|mts|js|mjs)$/;
@@ -99,7 +103,13 @@ async function importPlugin(dir: URL, file: string): Promise<{ default?: unknown
   try {
     return await import(new URL(file, dir).href);
   } catch (error) {
-    throw located(error, dir, file, "does not load");
+    const failed = located(error, dir, file, "does not load");
+    const absent = ABSENT_PACKAGE.exec(failed.message)?.slice(1).find(Boolean);
+    if (absent !== undefined) {
+      failed.message = `"${absent}" is no installed package; name npm packages in ` +
+        `deno.json of the plugins folder, and run "conduit check --install"`;
+    }
+    throw failed;
   }
 }
 
@@ -122,8 +132,8 @@ async function runOnLoad(
   }
 }
 
-/** @throws {LoadError} */
-function checkShape(file: string, value: unknown): Plugin {
+/** Whether this default export is a plugin. @throws {LoadError} saying what is wrong with it */
+export function checkShape(file: string, value: unknown): Plugin {
   if (value === undefined) {
     throw new LoadError(
       file,
@@ -179,7 +189,10 @@ function kindOf(value: unknown): string {
 
 /** Finds the place in the plugins folder that an error speaks of, in its message (syntax) or its stack. */
 function located(error: unknown, dir: URL, file: string, what: string): LoadError {
-  const { name, message, stack = "" } = describeError(error);
+  const thrown = thrownParts(error);
+  const { name } = thrown;
+  // Deno colours them where a terminal might read them.
+  const [message = "", stack] = [thrown.message, thrown.stack ?? ""].map(stripVTControlCharacters);
   const path = decodeURIComponent(dir.pathname);
   // Deno writes the URL into a syntax error's message as it is, and into a stack decoded.
   const text = `${message}\n${stack}`.replaceAll(`file://${path}`, dir.href);

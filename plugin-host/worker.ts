@@ -24,6 +24,7 @@ import { isolateLog } from "./isolate_log.ts";
 import type { Services } from "./mod.ts";
 import { cacheService, type Call } from "./services/cache.ts";
 import { httpService } from "./services/http.ts";
+import { setPluginsFolder } from "./stack.ts";
 import { MarkWriter } from "./start_mark.ts";
 
 /** Calls of one isolate that may wait for the gateway at a time; a further one is refused. */
@@ -96,6 +97,7 @@ class Isolate {
 
   async load(): Promise<IsolateReport> {
     const { dirUrl, files, pluginConfig, env } = this.#init;
+    setPluginsFolder(new URL(dirUrl));
     try {
       const plugins = await loadPlugins(new URL(dirUrl), files, {
         config: pluginConfig,

@@ -58,6 +58,7 @@ for (const pluginEnv of [[], ["SESSION_SECRET", "NOT_SET"]]) {
     ]);
     assertEquals((await wordsOf(host, "environ")).sort(), [
       `DENO_DIR=${privateDir}/deno`,
+      "DENO_NO_PACKAGE_JSON=1",
       "DENO_NO_UPDATE_CHECK=1",
       "NO_COLOR=1",
       ...names.map((name) => `${name}=session-hush`),

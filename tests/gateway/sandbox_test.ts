@@ -58,6 +58,7 @@ Deno.test("without pluginEnv there is no right to any variable; with it to those
     A: "secret-1",
     B: "secret-2",
     DENO_DIR: "/run/c/deno",
+    DENO_NO_PACKAGE_JSON: "1",
     DENO_NO_UPDATE_CHECK: "1",
     NO_COLOR: "1",
   });
