@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import type { HeaderMap, Json } from "../protocol/snapshot.ts";
-import { draftAfter, loadPlugin, patchOf, runPlugin } from "../tests/support/run_hook.ts";
+import type { Json } from "conduit/plugin";
+import { createTestContext, loadPlugin, runHook } from "conduit/testing";
 import auth from "./001-auth.ts";
 
 const CONFIG = {
@@ -13,18 +13,19 @@ const CONFIG = {
   publicPaths: ["/user-service/login", "/health/*"],
 };
 
-async function ask(path: string, authorization?: string | string[]) {
-  await loadPlugin(auth, CONFIG);
-  const headers: HeaderMap = authorization === undefined ? {} : { authorization };
-  return await runPlugin(auth, "beforeRequest", { path, headers });
+async function ask(path: string, authorization: string | string[] = [], config: Json = CONFIG) {
+  await loadPlugin(auth, { config });
+  return await runHook(
+    auth,
+    "beforeRequest",
+    createTestContext({ path, headers: { authorization } }),
+  );
 }
 
 /** `[status, www-authenticate]` of the refusal, or the action where there was none. */
 async function refusal(path: string, authorization?: string | string[]) {
-  const result = await ask(path, authorization);
-  return result.action === "reject"
-    ? [result.status, result.headers?.["www-authenticate"]]
-    : result.action;
+  const { rejected, action } = await ask(path, authorization);
+  return rejected ? [rejected.status, rejected.headers["www-authenticate"]] : action;
 }
 
 const MISSING = [401, 'Bearer realm="conduit"'];
@@ -32,16 +33,14 @@ const UNKNOWN = [401, 'Bearer realm="conduit", error="invalid_token"'];
 const NOT_OPENED = [403, 'Bearer realm="conduit", error="insufficient_scope"'];
 
 Deno.test("auth lets a known token in, and tells the later plugins and the upstream whose it is", async () => {
-  const result = await ask("/user-service/me", "Bearer alice-secret");
-  const { user, upstream, response } = draftAfter(result);
-  assertEquals(result.action, "modify");
+  const { patch, user, upstreamHeaders } = await ask("/user-service/me", "Bearer alice-secret");
   assertEquals(user, { id: "alice", roles: ["user"] });
-  assertEquals({ ...upstream.headers }, { "x-gateway-user": "alice", authorization: [] });
-  assertEquals({ ...response.headers }, {});
+  assertEquals(upstreamHeaders, { "x-gateway-user": "alice" });
+  assertEquals(Object.keys(patch).sort(), ["upstream", "user"]);
 });
 
 Deno.test("auth takes a token with every character of RFC 6750, section 2.1", async () => {
-  const { user } = draftAfter(await ask("/admin-service/stats", "Bearer root.secret+/=="));
+  const { user } = await ask("/admin-service/stats", "Bearer root.secret+/==");
   assertEquals(user, { id: "root", roles: ["user", "admin"] });
 });
 
@@ -82,14 +81,12 @@ for (const token of ["alice", "alice-secret=", "Alice-secret", "undefined", "__p
 }
 
 Deno.test("auth refuses every token but the known ones", async () => {
-  await loadPlugin(auth, CONFIG);
   const known = Object.values(CONFIG.tokens).map(({ token }) => `Bearer ${token}`);
   await fc.assert(fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {
-    const headers = { authorization: `Bearer ${text}` };
-    fc.pre(!known.includes(headers.authorization.replace(/^Bearer +/, "Bearer ")));
-    const result = await runPlugin(auth, "beforeRequest", { path: "/user-service/me", headers });
-    assert(result.action === "reject" && result.status === 401);
-    assertEquals(patchOf(result), {});
+    const authorization = `Bearer ${text}`;
+    fc.pre(!known.includes(authorization.replace(/^Bearer +/, "Bearer ")));
+    const { rejected, patch } = await ask("/user-service/me", authorization);
+    assertEquals([rejected?.status, patch], [401, {}]);
   }));
 });
 
@@ -105,8 +102,8 @@ Deno.test("auth reads a very long header in linear time", async () => {
 Deno.test("auth answers 403 where no role of the token opens the path", async () => {
   assertEquals(await refusal("/admin-service/stats", "Bearer alice-secret"), NOT_OPENED);
   assertEquals(await refusal("/elsewhere", "Bearer root.secret+/=="), NOT_OPENED);
-  const { user, upstream } = draftAfter(await ask("/admin-service", "Bearer alice-secret"));
-  assertEquals([user, Object.keys(upstream.headers)], [undefined, []]);
+  const { user, patch } = await ask("/admin-service", "Bearer alice-secret");
+  assertEquals([user, patch], [undefined, {}]);
 });
 
 for (const path of ["/user-service/login", "/health", "/health/", "/health/deep/er"]) {
@@ -136,10 +133,9 @@ for (
 }
 
 Deno.test("auth opens every path to every token where the configuration has no roles", async () => {
-  await loadPlugin(auth, { tokens: { alice: CONFIG.tokens.alice } });
-  const headers = { authorization: "Bearer alice-secret" };
+  const config = { tokens: { alice: CONFIG.tokens.alice } };
   for (const path of ["/", "/anything/at/all"]) {
-    assertEquals((await runPlugin(auth, "beforeRequest", { path, headers })).action, "modify");
+    assertEquals((await ask(path, "Bearer alice-secret", config)).action, "modify");
   }
 });
 
@@ -163,12 +159,12 @@ const BAD_CONFIGS: readonly (readonly [message: string, config: Json])[] = [
 ];
 for (const [message, config] of BAD_CONFIGS) {
   Deno.test(`auth does not load with ${JSON.stringify(config)}`, async () => {
-    await assertRejects(() => loadPlugin(auth, config), Error, message);
+    await assertRejects(() => loadPlugin(auth, { config }), Error, message);
   });
 }
 
 Deno.test("auth forgets the tokens of the configuration before", async () => {
-  await loadPlugin(auth, { tokens: { old: { token: "old-secret" } } });
+  await loadPlugin(auth, { config: { tokens: { old: { token: "old-secret" } } } });
   assertEquals(await refusal("/user-service/me", "Bearer old-secret"), UNKNOWN);
 });
 

@@ -1,21 +1,20 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import type { Json } from "../protocol/snapshot.ts";
-import { overlay } from "../protocol/headers.ts";
-import { draftAfter, loadPlugin, runPlugin } from "../tests/support/run_hook.ts";
+import type { Json } from "conduit/plugin";
+import { createTestContext, loadPlugin, runHook, type TestHeaders } from "conduit/testing";
 import headerRewrite from "./003-header-rewrite.ts";
 
 /** What is left of these fields of an upstream's answer. */
-async function rewritten(config: Json, headers: Readonly<Record<string, string | string[]>>) {
-  await loadPlugin(headerRewrite, config);
-  const result = await runPlugin(headerRewrite, "afterResponse", { response: { headers } });
-  return { ...overlay(headers, draftAfter(result).response.headers) };
+async function rewritten(config: Json, headers: TestHeaders) {
+  await loadPlugin(headerRewrite, { config });
+  const ctx = createTestContext({ response: { headers } });
+  return (await runHook(headerRewrite, "afterResponse", ctx)).response?.headers ?? {};
 }
 
 /** The fields that the upstream gets. */
-async function sent(config: Json, headers: Readonly<Record<string, string>>) {
-  await loadPlugin(headerRewrite, config);
-  const result = await runPlugin(headerRewrite, "beforeRequest", { headers });
-  return { ...overlay(headers, draftAfter(result).upstream.headers) };
+async function sent(config: Json, headers: TestHeaders) {
+  await loadPlugin(headerRewrite, { config });
+  return (await runHook(headerRewrite, "beforeRequest", createTestContext({ headers })))
+    .upstreamHeaders;
 }
 
 Deno.test("header-rewrite names the gateway and hides the software behind it, without a configuration", async () => {
@@ -62,7 +61,7 @@ const BAD_CONFIGS: readonly (readonly [message: string, config: Json])[] = [
 ];
 for (const [message, config] of BAD_CONFIGS) {
   Deno.test(`header-rewrite does not load with ${JSON.stringify(config)}`, async () => {
-    await assertRejects(() => loadPlugin(headerRewrite, config), Error, message);
+    await assertRejects(() => loadPlugin(headerRewrite, { config }), Error, message);
   });
 }
 

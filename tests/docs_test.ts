@@ -171,11 +171,35 @@ Deno.test("plugins.md names every member that plugins meet, and no other", async
     (types[type] ?? []).map((member) => prefix + member)
   );
   assert(members.length > 50);
-  const tables = tableRows(await readDoc("docs/plugins.md")).map(([name = ""]) => name);
+  const page = await readDoc("docs/plugins.md");
+  const tables = tableRows(page.replace(section(page, "Testing"), "")).map(([name = ""]) => name);
   const told = tables.filter((name) => /^[\w.]+(\(.*\))?$/.test(name)).map((name) =>
     name.replace(/\(.*/, "")
   );
   assertEquals(sorted(told.filter((name) => !["means", "log"].includes(name))), sorted(members));
+});
+
+Deno.test("plugins.md names every option and every result of conduit/testing, and no other", async () => {
+  const types = {
+    ...await interfacesOf("plugin-host/testing/exchange.ts"),
+    ...await interfacesOf("plugin-host/testing.ts"),
+  };
+  const rows = tableRows(section(await readDoc("docs/plugins.md"), "Testing"));
+  const functions = rows.map(([name = ""]) => /^(\w+)\(/.exec(name)?.[1]).filter(Boolean);
+  const source = await readDoc("plugin-host/testing.ts");
+  assertEquals(
+    functions,
+    [...source.matchAll(/^export (?:async )?function (\w+)/gm)].map(([, name]) => name),
+  );
+  const told = rows.map(([name = ""]) => name).filter((name) => /^\w+$/.test(name));
+  assertEquals(
+    told.toSorted(),
+    [
+      ...types.TestRequest ?? [],
+      ...types.TestContextOptions ?? [],
+      ...types.HookOutcome ?? [],
+    ].toSorted(),
+  );
 });
 
 Deno.test("plugins.md says which fields a plugin may not set", async () => {
