@@ -8,6 +8,7 @@
 
 import { fromFileUrl, join } from "@std/path";
 import { CONFIG_FILE, exampleConfig, PORTS, startServices } from "./example.ts";
+import { denoWord } from "../../plugin-host/author_files.ts";
 import { ApiClient } from "./session_client.ts";
 import { tryText } from "./try.ts";
 
@@ -120,7 +121,8 @@ async function sayWhatToTry(
     if (await isReady(`http://${adminListen}/readyz`, signal)) {
       const baseUrl = `http://${listen}`;
       const token = await new ApiClient(baseUrl).adminLogin("root", "toor");
-      return console.log(`\n${tryText(baseUrl, token)}`);
+      const deno = await denoWord(Deno.execPath(), Deno.env.get("PATH") ?? "");
+      return console.log(`\n${tryText({ baseUrl, token, deno })}`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

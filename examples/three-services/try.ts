@@ -93,7 +93,14 @@ export function tries(baseUrl: string, token: string): readonly Try[] {
 }
 
 /** What to read after `deno task dev` has started. */
-export function tryText(baseUrl: string, token: string): string {
+export function tryText(
+  { baseUrl, token, deno }: {
+    readonly baseUrl: string;
+    readonly token: string;
+    /** How the reader's shell finds Deno. */
+    readonly deno: string;
+  },
+): string {
   const lines = tries(baseUrl, token).map(({ title, args, expectStatus }) =>
     `# ${expectStatus}  ${title}\ncurl ${args.map(shellWord).join(" ")}\n`
   );
@@ -101,7 +108,7 @@ export function tryText(baseUrl: string, token: string): string {
 
 ${lines.join("\n")}
 # what needs signatures: a client that logs in, signs, replays, tampers, and says what comes of it
-deno run -A examples/three-services/client.ts ${shellWord(baseUrl)}
+${shellWord(deno)} run -A examples/three-services/client.ts ${shellWord(baseUrl)}
 
 Then
 - in examples/three-services/plugins/_public_paths.ts add "/user-service/api/v1/me" to the public paths, save, and
