@@ -16,6 +16,13 @@ import { type Log, startLog, writeAll } from "./gateway/log.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
 import { PrivateDirError } from "./gateway/private_dir.ts";
+import {
+  joinProcesses,
+  PROCESS_COMMAND,
+  ProcessInitError,
+  writeSharedLog,
+} from "./gateway/processes/member.ts";
+import { processCount, superviseProcesses } from "./gateway/processes/supervise.ts";
 import { SandboxError } from "./gateway/sandbox.ts";
 import {
   type Gateway,
@@ -47,6 +54,7 @@ const EXPECTED = [
   PluginLoadError,
   PluginsDirError,
   PrivateDirError,
+  ProcessInitError,
   SandboxError,
 ] as const;
 
@@ -67,12 +75,12 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   run: {
     summary: "run the gateway (the default)",
-    run: ({ configFile }) => serve(configFile, { dev: false }),
+    run: ({ configFile }) => run(configFile),
   },
   dev: {
     summary:
       "the same for plugin authors: types checked, errors with their lines, readable logs, x-conduit-* response headers",
-    run: ({ configFile }) => serve(configFile, { dev: true }),
+    run: async ({ configFile }) => serve(await loadConfig(configFile), { dev: true }),
   },
   check: {
     summary:
@@ -149,15 +157,51 @@ function parseArguments(
   return { command, configFile, install, dir: dir ?? "." };
 }
 
-async function serve(configFile: string, { dev }: { readonly dev: boolean }): Promise<number> {
+async function run(configFile: string): Promise<number> {
   const config = await loadConfig(configFile);
-  const { log, flush, print } = startLog(
-    dev ? { format: "text", level: "debug", stacksBelow: true } : config.log,
-  );
+  const count = processCount(config.processes);
+  if (count === 1) return await serve(config);
+  const { log, flush } = startLog({ ...config.log, write: writeSharedLog });
   keepRunning(log);
   const stopped = stopSignal({ log, flush });
+  const env = (name: string) => Deno.env.get(name);
   try {
-    const options = await gatewayOptions({ log, print: dev ? print : undefined });
+    const { version } = project;
+    const code = await superviseProcesses(config, count, { log, version, env, stopped });
+    if (code === EXIT.ok) log.info("stopped");
+    return code;
+  } finally {
+    flush();
+  }
+}
+
+/** One of the processes that `run` starts where the configuration wants several. */
+async function serveBesideOthers(): Promise<number> {
+  const { config, stopped } = await joinProcesses(project.version);
+  return await serve(config, { stopped });
+}
+
+async function serve(
+  config: Config,
+  { dev = false, stopped: told }: {
+    readonly dev?: boolean;
+    /** Of one of several processes: resolves when it is to end. */
+    readonly stopped?: Promise<undefined>;
+  } = {},
+): Promise<number> {
+  const { log, flush, print } = startLog(
+    dev ? { format: "text", level: "debug", stacksBelow: true } : {
+      ...config.log,
+      ...(told ? { write: writeSharedLog, fields: { process: Deno.pid } } : {}),
+    },
+  );
+  keepRunning(log);
+  const stopped = told ?? stopSignal({ log, flush });
+  try {
+    const options = {
+      ...await gatewayOptions({ log, print: dev ? print : undefined }),
+      sharesPort: told !== undefined,
+    };
     const runtime = await openPluginRuntime(config, options);
     try {
       // A signal while plugins load ends it before anybody was served.
@@ -234,8 +278,6 @@ async function gatewayOptions(
     readonly print?: ((block: string) => void) | undefined;
   },
 ): Promise<GatewayOptions> {
-  // Deno.serve would listen there, whatever the configuration says.
-  Deno.env.delete("DENO_SERVE_ADDRESS");
   const here = fromFileUrl(import.meta.resolve("./"));
   return {
     log,
@@ -305,7 +347,10 @@ function printError(text: string): void {
 }
 
 async function main(): Promise<number> {
+  // Deno.serve would listen there, whatever the configuration says.
+  Deno.env.delete("DENO_SERVE_ADDRESS");
   try {
+    if (Deno.args[0] === PROCESS_COMMAND) return await serveBesideOthers();
     const { command, ...args } = parseArguments(Deno.args);
     return await command.run(args);
   } catch (error) {

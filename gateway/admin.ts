@@ -8,13 +8,21 @@
 import ipaddr from "ipaddr.js";
 
 export interface AdminNeeds {
+  readonly readiness: () => Readiness | Promise<Readiness>;
+}
+
+export interface Readiness {
   /** Why the gateway is not ready, or `undefined`. */
-  readonly notReady: () => string | undefined;
+  readonly reason: string | undefined;
+  /** Of a parent: how many of its gateway processes are ready. */
+  readonly processes?: { readonly ready: number; readonly of: number };
 }
 
 /** Answers one request to the admin listener. */
-export function adminHandler({ notReady }: AdminNeeds): (request: Request) => Response {
-  return (request) => {
+export function adminHandler(
+  { readiness }: AdminNeeds,
+): (request: Request) => Promise<Response> {
+  return async (request) => {
     if (!isLocalHost(request.headers.get("host")) || request.headers.has("origin")) {
       return json(403, {
         error: "this listener answers only requests made to it by address, and none from browsers",
@@ -27,10 +35,10 @@ export function adminHandler({ notReady }: AdminNeeds): (request: Request) => Re
       case "/healthz":
         return json(200, { status: "ok" });
       case "/readyz": {
-        const reason = notReady();
-        return reason === undefined
-          ? json(200, { status: "ready" })
-          : json(503, { status: "not ready", reason });
+        const answer = await readiness();
+        return answer.reason === undefined
+          ? json(200, { status: "ready", ...answer })
+          : json(503, { status: "not ready", ...answer });
       }
       default:
         return json(404, { error: "there are /healthz and /readyz" });

@@ -7,6 +7,7 @@
 import type { Config, Route } from "./config.ts";
 import { configWarnings } from "./config_warnings.ts";
 import { hookPlan } from "./hook_chain.ts";
+import { processCount } from "./processes/supervise.ts";
 import type { PluginRuntime } from "./server.ts";
 import { originText } from "./upstream/origin.ts";
 
@@ -17,7 +18,7 @@ export function checkReport(
 ): string {
   const generation = supervisor.current;
   if (!generation) throw new TypeError("nothing has been loaded yet");
-  const lines = [`${config.file}: well`, "", "routes"];
+  const lines = [`${config.file}: well`, "", ...describeProcesses(config), "routes"];
   for (const route of config.routes) {
     const plan = hookPlan(generation, route);
     lines.push(
@@ -42,6 +43,11 @@ export function checkReport(
   if (warnings.length > 0) lines.push("", "warnings", ...warnings.map((each) => `  ${each}`));
   lines.push("");
   return lines.join("\n");
+}
+
+function describeProcesses({ processes }: Config): string[] {
+  const count = processCount(processes);
+  return count === 1 ? [] : [`processes: ${count}, each with a plugin host`, ""];
 }
 
 function describeRoute(

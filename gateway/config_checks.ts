@@ -15,7 +15,6 @@ import type { Path } from "./json_text.ts";
 
 /** Settings that the schema has and this version does not carry out, with the values that it does. */
 const NOT_YET: readonly { readonly path: Path; readonly built: Json }[] = [
-  { path: ["processes"], built: 1 },
   { path: ["hookDispatch"], built: "per-hook" },
   { path: ["routes", "*", "hookDispatch"], built: "per-hook" },
   { path: ["runtime", "mode"], built: "embedded" },
@@ -97,7 +96,7 @@ function checkNumbers(input: Input): void {
 
 function checkListeners(input: Input): void {
   const { report, file } = input;
-  const { listen: schema, admin } = configSchema.shape;
+  const { listen: schema, admin, processes } = configSchema.shape;
   const located = (address: ListenAddress | undefined): ListenAddress | undefined =>
     address?.kind === "unix" ? { ...address, path: resolve(dirname(file), address.path) } : address;
   const listen = located(read(input, ["listen"], schema));
@@ -119,6 +118,14 @@ function checkListeners(input: Input): void {
         } is ${bytes} bytes long as an absolute path; a Unix socket may have ${MAX_SOCKET_PATH_BYTES}`,
       );
     }
+  }
+  if (listen?.kind === "unix" && (read(input, ["processes"], processes) ?? 1) !== 1) {
+    report.add(
+      ["processes"],
+      `${
+        report.shown(["processes"])
+      } gateway processes cannot share the Unix socket of "listen"; use 1, or listen on a port`,
+    );
   }
   if (listen && adminListen && collide(listen, adminListen)) {
     const path = ["admin", "listen"];

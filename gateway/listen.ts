@@ -22,7 +22,12 @@ export interface Listening {
 /** @throws {ListenError} */
 export async function serveOn(
   address: ListenAddress,
-  options: { readonly signal?: AbortSignal; readonly log: Log },
+  options: {
+    readonly signal?: AbortSignal;
+    readonly log: Log;
+    /** Other processes of this gateway listen there too; needs `--unstable-net`. */
+    readonly reusePort?: boolean | undefined;
+  },
   handler: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>,
 ): Promise<Listening> {
   const common = {
@@ -44,19 +49,44 @@ export async function serveOn(
       return { address, shutdown: () => server.shutdown() };
     }
     const server = Deno.serve(
-      { ...common, hostname: address.hostname, port: address.port },
+      {
+        ...common,
+        hostname: address.hostname,
+        port: address.port,
+        reusePort: options.reusePort ?? false,
+      },
       handler,
     );
     const { hostname, port } = server.addr as Deno.NetAddr;
     return { address: { kind: "tcp", hostname, port }, shutdown: () => server.shutdown() };
   } catch (error) {
-    const reason = error instanceof Deno.errors.AddrInUse
-      ? "another process listens there already"
-      : errorText(error);
-    throw new ListenError(`cannot listen on ${listenAddressText(address)}: ${reason}`, {
-      cause: error,
-    });
+    throw listenError(address, error);
   }
+}
+
+/**
+ * The address that several processes are about to share, with a port where it asked for any. Found out by listening there
+ * alone: `SO_REUSEPORT` would let them join strangers of the same user in silence. The address is free again until they listen.
+ *
+ * @throws {ListenError}
+ */
+export function reserveAddress(address: ListenAddress): ListenAddress {
+  if (address.kind === "unix") return address;
+  try {
+    using listener = Deno.listen({ hostname: address.hostname, port: address.port });
+    return { ...address, port: listener.addr.port };
+  } catch (error) {
+    throw listenError(address, error);
+  }
+}
+
+function listenError(address: ListenAddress, error: unknown): ListenError {
+  const reason = error instanceof Deno.errors.AddrInUse
+    ? "another process listens there already"
+    : errorText(error);
+  return new ListenError(`cannot listen on ${listenAddressText(address)}: ${reason}`, {
+    cause: error,
+  });
 }
 
 /** `127.0.0.1:8080`, `[::1]:8080` or `unix:/path`. */

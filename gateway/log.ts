@@ -22,6 +22,8 @@ export interface LogOptions {
   readonly level: LogLevel;
   /** With `text`: the stack of an error stands below its record, a line a frame. */
   readonly stacksBelow?: boolean;
+  /** Stand in every record. */
+  readonly fields?: LogFields;
   /** Where the lines go; standard output unless a test says otherwise. */
   readonly write?: (lines: string) => void;
 }
@@ -79,7 +81,7 @@ export function startLog(options: LogOptions): {
   });
   const logger = getLogger(["conduit"]);
   const at = (level: LogLevel) => (message: string, fields: LogFields = {}) =>
-    logger[level](message, { ...fields });
+    logger[level](message, { ...options.fields, ...fields });
   return {
     log: Object.freeze({
       debug: at("debug"),

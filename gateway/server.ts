@@ -36,6 +36,8 @@ export interface GatewayOptions {
   readonly env: (name: string) => string | undefined;
   /** `conduit dev`: broken plugins are explained, types checked, and responses show their way. */
   readonly dev?: DevTools | undefined;
+  /** This is one of several gateway processes that listen on the same port. */
+  readonly sharesPort?: boolean;
   /** Prints every frame of the plugin socket. */
   readonly traceIpc?: (direction: "in" | "out", message: object) => void;
 }
@@ -191,7 +193,7 @@ export async function startGateway(
   const cut = new AbortController();
   const server = await serveOn(
     config.listen,
-    { signal: cut.signal, log },
+    { signal: cut.signal, log, reusePort: options.sharesPort },
     drain.watch((request, info) => handler.handle(request, info)),
   );
   const adminEnd = new AbortController();
@@ -200,7 +202,7 @@ export async function startGateway(
     admin = config.admin === false ? undefined : await serveOn(
       config.admin.listen,
       { signal: adminEnd.signal, log },
-      adminHandler({ notReady }),
+      adminHandler({ readiness: () => ({ reason: notReady() }) }),
     );
   } catch (error) {
     cut.abort();

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { Backoff } from "./backoff.ts";
 import { errorText } from "./errors.ts";
 import type { Generation } from "./generation.ts";
 import { type HostProcess, PluginLoadError } from "./host_process.ts";
@@ -49,10 +50,6 @@ export type StartResult =
   | { readonly kind: "absent"; readonly reason: string };
 
 const KEPT_COPIES = 8;
-const FIRST_BACKOFF_MS = 100;
-const MAX_BACKOFF_MS = 10_000;
-/** A host that lived this long was no part of a series of failures. */
-const STABLE_MS = 10_000;
 /** Requests on a host with a stuck thread may take this long to end before it is killed under them. */
 const BLOCKED_DRAIN_LIMIT_MS = 60_000;
 
@@ -68,7 +65,7 @@ export class Supervisor {
   #stuck: HostProcess | undefined;
   #copies: readonly string[];
   #lastGeneration = 0;
-  #failures = 0;
+  readonly #backoff = new Backoff();
   #away = false;
   #readyAt = 0;
   #changes: Promise<unknown> = Promise.resolve();
@@ -254,16 +251,14 @@ export class Supervisor {
     this.#host = undefined;
     this.#current = undefined;
     this.#needs.log.error("the plugin host died", { pid: host.pid, reason });
-    if (performance.now() - this.#readyAt > STABLE_MS) this.#failures = 0;
+    this.#backoff.lived(performance.now() - this.#readyAt);
     this.#restart();
   }
 
-  /** Exponential backoff with jitter, so that many gateways do not restart in step. */
   #restart(): void {
     if (this.#stopping) return;
     this.#away = !this.#current;
-    const limitMs = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** this.#failures++);
-    const delayMs = Math.round(limitMs * (0.5 + Math.random() / 2));
+    const delayMs = this.#backoff.nextMs();
     this.#needs.log.info("the plugin host is restarted", { delayMs });
     clearTimeout(this.#restartTimer);
     this.#restartTimer = setTimeout(() => void this.#change(() => this.#ensureHost()), delayMs);

@@ -12,7 +12,7 @@ async function ask(
   const listening = await serveOn(
     { kind: "tcp", hostname: "127.0.0.1", port: 0 },
     { log },
-    adminHandler({ notReady: () => reason }),
+    adminHandler({ readiness: () => ({ reason }) }),
   );
   const { address } = listening;
   const text = await rawExchange(address.kind === "tcp" ? address.port : 0, request);

@@ -538,7 +538,10 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
     { runtime: { mode: "external", socket: "/run/host.sock" } },
     'runtime.mode: "external" is not built yet; use "embedded"',
   ],
-  [{ processes: "auto" }, 'processes: "auto" is not built yet; use 1'],
+  [
+    { processes: 2, listen: "unix:/run/conduit/http.sock" },
+    'processes: 2 gateway processes cannot share the Unix socket of "listen"; use 1, or listen on a port',
+  ],
   [{ processes: "all" }, 'processes: "all" is not an integer from 1 to 1024 or "auto"'],
   [{ processes: 0 }, "processes: 0 is not an integer from 1 to 1024"],
   [
@@ -554,6 +557,11 @@ for (const [settings, expected] of MISTAKES) {
   });
 }
 
+Deno.test("config is plain data, so that a process can be given it as JSON", async () => {
+  const config = await load(JSON.stringify(DESIGN_EXAMPLE));
+  assertEquals(JSON.parse(JSON.stringify(config)), config);
+});
+
 Deno.test("config reports ten mistakes in one file at once", async () => {
   const text = JSON.stringify({
     listn: ":1",
@@ -563,18 +571,18 @@ Deno.test("config reports ten mistakes in one file at once", async () => {
     cors: { allowedOrigins: ["*"], allowCredentials: true, maxAgeSeconds: "1" },
     trustedProxies: ["x"],
     pluginEnv: ["${UNSET}"],
-    processes: 2,
+    processes: 0,
     routes: [ROUTE, { path: "/x/*", upstream: "htp://x" }],
   }).replace(/}$/, ',"maxInFlight": -1}');
   assertEquals((await problems(load(text))).split("\n"), [
     "pluginEnv[0]: the variable UNSET is not set; set it or write ${UNSET:-default}",
     'listen: "x" is not an address; use ":8080", "127.0.0.1:8080", "[::1]:8080" or "unix:/path"',
+    "processes: 0 is not an integer from 1 to 1024",
     "maxInFlight: -1 is not an integer of at least 1",
     'trustedProxies[0]: "x" is not a CIDR; use "10.0.0.0/8" or "fd00::/8"',
     'cors.maxAgeSeconds: "1" is not an integer from 0 to 2147483647',
     'routes[1].upstream: "htp://x" is not an http or https URL',
     'listn: unknown key, did you mean "listen"?',
-    "processes: 2 is not built yet; use 1",
     'hookTimeoutMs: 500 is more than "hardCeilingMs" (200); raise that or lower this',
     'cors.allowedOrigins[0]: "*" cannot be used with "allowCredentials"; name each one',
     'routes[1].path: "/x/*" is taken by routes[0]; give one of them another "path", "host" or "methods"',

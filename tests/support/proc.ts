@@ -28,3 +28,10 @@ export async function wordsOf(pid: number, file: "cmdline" | "environ"): Promise
     word !== ""
   );
 }
+
+/** The processes that it has started, and theirs. */
+export async function descendants(pid: number): Promise<number[]> {
+  const text = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`).catch(() => "");
+  const children = text.split(" ").filter(Boolean).map(Number);
+  return [...children, ...(await Promise.all(children.map(descendants))).flat()];
+}

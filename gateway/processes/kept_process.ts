@@ -1,0 +1,91 @@
+/**
+ * One place among several gateway processes: what dies in it is started again, after a pause.
+ *
+ * @module
+ */
+
+import { Backoff } from "../backoff.ts";
+import { errorText } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { GatewayProcess } from "./gateway_process.ts";
+
+export class KeptProcess {
+  readonly #log: Log;
+  readonly #spawn: () => GatewayProcess;
+  readonly #backoff = new Backoff();
+  #process: GatewayProcess | undefined;
+  #listensSince = Infinity;
+  #stopping = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(spawn: () => GatewayProcess, log: Log) {
+    this.#spawn = spawn;
+    this.#log = log;
+  }
+
+  /**
+   * Starts a process. The last one has ended.
+   *
+   * @returns how it ended, if it did before it listened
+   * @throws {Error} when the program cannot be started
+   */
+  async start(): Promise<Deno.CommandStatus | undefined> {
+    this.#process = undefined;
+    this.#listensSince = Infinity;
+    if (this.#stopping) return undefined;
+    const process = this.#process = this.#spawn();
+    await process.started();
+    if (!process.listens) return await process.ended;
+    this.#listensSince = performance.now();
+    return undefined;
+  }
+
+  /** From now on, also if it has ended by now: a process that ends is replaced. */
+  keep(): void {
+    const process = this.#process;
+    void process?.ended.then(({ signal, code }) => {
+      if (this.#stopping) return;
+      this.#log.error("a gateway process ended", {
+        pid: process.pid,
+        reason: signal ?? `exit code ${code}`,
+      });
+      this.#backoff.lived(performance.now() - this.#listensSince);
+      this.#restartLater();
+    });
+  }
+
+  /** `undefined` while it takes no connections; otherwise whether it is ready, or why not. */
+  async readiness(): Promise<{ readonly reason: string | undefined } | undefined> {
+    const process = this.#process;
+    if (!process?.listens) return undefined;
+    const reason = await process.notReady();
+    if (!process.listens) return undefined;
+    return { reason: reason && `process ${process.pid}: ${reason}` };
+  }
+
+  /** Lets it drain; resolves when it has ended. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#timer);
+    this.#process?.stop();
+    await this.#process?.ended;
+  }
+
+  #restartLater(): void {
+    const delayMs = this.#backoff.nextMs();
+    this.#log.info("a gateway process is started again", { delayMs });
+    this.#timer = setTimeout(() => void this.#restart(), delayMs);
+  }
+
+  async #restart(): Promise<void> {
+    try {
+      const started = this.start();
+      this.keep();
+      if (await started) return; // ended again
+      this.#log.info("a gateway process is back", { pid: this.#process?.pid });
+    } catch (error) {
+      this.#log.error("a gateway process cannot be started", { reason: errorText(error) });
+      this.#restartLater();
+    }
+  }
+}
