@@ -16,8 +16,6 @@ import type { Path } from "./json_text.ts";
 /** Settings that the schema has and this version does not carry out, with the values that it does. */
 const NOT_YET: readonly { readonly path: Path; readonly built: Json }[] = [
   { path: ["processes"], built: 1 },
-  { path: ["hookDispatch"], built: "per-hook" },
-  { path: ["routes", "*", "hookDispatch"], built: "per-hook" },
   { path: ["runtime", "mode"], built: "embedded" },
 ];
 

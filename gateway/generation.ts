@@ -7,6 +7,7 @@
 
 import type { PluginManifest } from "../protocol/messages.ts";
 import {
+  type HookAnswer,
   type HookCall,
   type HookOutcome,
   isAfter,
@@ -112,10 +113,9 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     this.#checkIdle();
   }
 
-  /** Runs one hook somewhere. Never throws. */
-  run(call: HookCall): Promise<HookOutcome> {
+  /** Runs the hooks of one call somewhere. Never throws. */
+  run(call: HookCall): Promise<HookAnswer> {
     return new Promise((resolve) => {
-      if (this.#closed) return resolve({ kind: "unavailable" });
       this.#dispatch(new PendingHook(call, resolve));
       this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
     });
@@ -234,6 +234,8 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     if (this.#looking) return;
     this.#looking = true;
     const started = await this.#needs.started();
+    // What an isolate wrote in time is in our socket by now: two turns of the event loop read it.
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
     this.#looking = false;
     const now = performance.now();
     for (const link of this.#isolates.values()) {

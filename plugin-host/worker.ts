@@ -5,6 +5,7 @@
  */
 
 import { setImmediate } from "node:timers";
+import { endsChain } from "../protocol/chain.ts";
 import { Connection } from "../protocol/connection.ts";
 import { FrameError } from "../protocol/frame.ts";
 import {
@@ -15,7 +16,9 @@ import {
   PROTOCOL_VERSION,
   type ToIsolate,
 } from "../protocol/messages.ts";
-import type { Json } from "../protocol/snapshot.ts";
+import { permittedPatch } from "../protocol/mutation_rules.ts";
+import { apply } from "../protocol/patch.ts";
+import type { BodyInfo, HookContext, Json } from "../protocol/snapshot.ts";
 import { runHook } from "./hook_runner.ts";
 import type { IsolateInit, IsolateReport } from "./isolate_messages.ts";
 import { describeError } from "./json.ts";
@@ -136,43 +139,62 @@ class Isolate {
     this.#beginning = true;
     for (let frame = this.#waiting.shift(); frame; frame = this.#waiting.shift()) {
       let ended = false;
-      void this.#runHook(frame).finally(() => ended = true);
-      for (let turn = 0; turn < PROMPT_TURNS && !ended; turn++) await undefined;
+      void this.#runChain(frame).finally(() => ended = true);
+      const turns = PROMPT_TURNS * (frame.chain?.length ?? 1);
+      for (let turn = 0; turn < turns && !ended; turn++) await undefined;
       if (!ended) await new Promise<void>((resolve) => setImmediate(resolve));
       await this.#connection.flushed();
     }
     this.#beginning = false;
   }
 
-  async #runHook(frame: HookFrame): Promise<void> {
+  /** Runs the hooks that one message asks for; each is told what became of the ones before, as the gateway sees it. */
+  async #runChain({ chain, ...frame }: HookFrame): Promise<void> {
     if (!this.#mark.begin(frame.id)) return;
-    const loaded = this.#plugins.get(frame.plugin);
-    if (!loaded) {
-      return this.#sendResult(
-        failure(frame, new Error(`no plugin "${frame.plugin}" in this isolate`)),
+    if (!chain) return void this.#sendResult(await this.#runHook(frame));
+    let { draft } = frame.ctx;
+    for (const link of chain) {
+      const ctx = { ...frame.ctx, draft };
+      const result = this.#sendResult(
+        await this.#runHook({
+          ...frame,
+          plugin: link.plugin,
+          ctx: link.readsBodies ? ctx : withoutBodies(ctx),
+        }),
       );
+      if (endsChain(result, link)) return;
+      if ("patch" in result && result.patch) {
+        const judge = { ownsCors: frame.ownsCors ?? false, denials: [] };
+        draft = apply(draft, permittedPatch(result.patch, judge));
+      }
+      // The next hook may block this thread.
+      await this.#connection.flushed();
     }
+  }
+
+  async #runHook(frame: HookFrame): Promise<HookResult> {
+    const loaded = this.#plugins.get(frame.plugin);
+    if (!loaded) return failure(frame, new Error(`no plugin "${frame.plugin}" in this isolate`));
     const traceHeaders = {
       "x-request-id": frame.traceId,
       ...(frame.traceparent ? { traceparent: frame.traceparent } : {}),
     };
-    this.#sendResult(
-      await runHook(loaded.plugin, frame, {
-        services: (_, signal) => this.#services(traceHeaders, signal),
-        lateLog: (record, { plugin, traceId }) =>
-          this.#send({ type: "log", plugin, traceId, ...record }),
-      }),
-    );
+    return await runHook(loaded.plugin, frame, {
+      services: (_, signal) => this.#services(traceHeaders, signal),
+      lateLog: (record, { plugin, traceId }) =>
+        this.#send({ type: "log", plugin, traceId, ...record }),
+    });
   }
 
-  #sendResult(result: HookResult): void {
+  /** @returns what was sent */
+  #sendResult(result: HookResult): HookResult {
     try {
       this.#connection.send(result);
+      return result;
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      this.#connection.send(
-        failure(result, new Error("what the hook proposed is larger than a frame may be")),
-      );
+      const tooLarge = new Error("what the hook proposed is larger than a frame may be");
+      return this.#sendResult(failure(result, tooLarge));
     }
   }
 
@@ -222,6 +244,19 @@ class Isolate {
       // A log record larger than a frame: there is nobody to tell but the log.
     }
   }
+}
+
+/** For a plugin that reads none, also where another one of its chain does. */
+function withoutBodies({ request, response, draft }: HookContext): HookContext {
+  return {
+    request: { ...request, body: withoutBytes(request.body) },
+    ...(response ? { response: { ...response, body: withoutBytes(response.body) } } : {}),
+    draft,
+  };
+}
+
+function withoutBytes(body: BodyInfo): BodyInfo {
+  return body.kind === "inline" ? { kind: "inline", sizeBytes: body.sizeBytes } : body;
 }
 
 function failure(
