@@ -1,5 +1,5 @@
 /**
- * All of the example but the gateway: its services together, the tokens, and its configuration with other ports.
+ * All of the example but the gateway: its services together, and its configuration with other ports and another cache.
  *
  * @module
  */
@@ -19,19 +19,6 @@ export interface Ports {
 /** The ports that stand in `conduit.config.json`. */
 export const PORTS: Ports = { user: 2001, admin: 2002, chat: 2003, beta: 2004 };
 
-export interface Tokens {
-  readonly alice: string;
-  readonly root: string;
-}
-
-/** What `${ALICE_TOKEN:-alice-secret}` and its like are in `conduit.config.json`. */
-export function exampleTokens(): Tokens {
-  return {
-    alice: Deno.env.get("ALICE_TOKEN") || "alice-secret",
-    root: Deno.env.get("ROOT_TOKEN") || "root-secret",
-  };
-}
-
 export interface RunningServices extends AsyncDisposable {
   readonly ports: Ports;
 }
@@ -39,31 +26,35 @@ export interface RunningServices extends AsyncDisposable {
 /**
  * Starts the services, on ports that the system chooses where `ports` says 0.
  *
+ * @param options.secret what signs tokens for scripts, `ADMIN_JWT_SECRET` of the gateway
  * @throws {Error} naming the service and the port that is taken; then none is left running
  */
-export async function startServices(ports: Ports): Promise<RunningServices> {
+export async function startServices(
+  ports: Ports,
+  { secret }: { readonly secret: string },
+): Promise<RunningServices> {
   await using started = new AsyncDisposableStack();
-  const start = (name: string, port: number, service: (port: number) => Service): number => {
-    const { port: actual, shutdown } = listening(name, port, service);
+  const start = async (name: string, port: number, service: StartService): Promise<number> => {
+    const { port: actual, shutdown } = await listening(name, port, service);
     started.defer(shutdown);
     return actual;
   };
-  const tokens = { ...exampleTokens() };
+  const beta = "chat-service-beta";
   const actual: Ports = {
-    user: start("user-service", ports.user, (port) => userService({ port, tokens })),
-    admin: start("admin-service", ports.admin, (port) => adminService({ port })),
-    chat: start("chat-service", ports.chat, (port) => chatService({ port })),
-    beta: start("chat-service-beta", ports.beta, (port) => {
-      return chatService({ port, name: "chat-service-beta" });
-    }),
+    user: await start("user-service", ports.user, (port) => userService({ port })),
+    admin: await start("admin-service", ports.admin, (port) => adminService({ port, secret })),
+    chat: await start("chat-service", ports.chat, (port) => chatService({ port })),
+    beta: await start(beta, ports.beta, (port) => chatService({ port, name: beta })),
   };
   const running = started.move();
   return { ports: actual, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-function listening(name: string, port: number, service: (port: number) => Service): Service {
+type StartService = (port: number) => Service | Promise<Service>;
+
+async function listening(name: string, port: number, service: StartService): Promise<Service> {
   try {
-    return service(port);
+    return await service(port);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.AddrInUse)) throw cause;
     throw new Error(`cannot start ${name}: port ${port} is taken; end what listens there`, {
@@ -77,6 +68,8 @@ export interface ExampleConfigOptions {
   readonly listen: string;
   readonly adminListen: string;
   readonly ports: Ports;
+  /** Whether the cache is the Redis of the variable `REDIS_URL`, and not the gateway's memory. */
+  readonly redis: boolean;
 }
 
 /**
@@ -99,5 +92,6 @@ export async function exampleConfig(options: ExampleConfigOptions): Promise<stri
     listen: options.listen,
     admin: { listen: options.adminListen },
     pluginsDir: resolve(dirname(CONFIG_FILE), config.pluginsDir),
+    ...(options.redis ? { services: { cache: { driver: "redis", url: "${REDIS_URL}" } } } : {}),
   });
 }

@@ -190,8 +190,10 @@ Deno.test("services.cache is one store for all plugins and isolates, and counts 
 Deno.test("services.http carries the trace, names a host it may not reach, and ends with the hook's time", async () => {
   const asked = Promise.withResolvers<void>();
   const left = Promise.withResolvers<void>();
+  await using elsewhere = echoUpstream();
   await using service = echoUpstream({
     async respond(seen, request) {
+      if (seen.target === "/away") return Response.redirect(elsewhere.url);
       if (seen.target !== "/hang") return undefined;
       asked.resolve();
       request.signal.addEventListener("abort", () => left.resolve());
@@ -199,7 +201,6 @@ Deno.test("services.http carries the trace, names a host it may not reach, and e
       return new Response("too late");
     },
   });
-  await using elsewhere = echoUpstream();
   await using gateway = await testGateway({
     config: {
       ...PATIENT,
@@ -229,12 +230,15 @@ Deno.test("services.http carries the trace, names a host it may not reach, and e
     "1",
   ]);
 
-  assertEquals((await ask(elsewhere.url)).status, 200);
-  await gateway.waitForLog((line) =>
-    JSON.stringify(line).includes(
-      `127.0.0.1:${elsewhere.port} is not a host that plugins may reach; name it in \\"pluginNet\\"`,
-    )
-  );
+  // Asked for, and where a redirect leads.
+  for (const to of [elsewhere.url, `${service.url}/away`]) {
+    const from = gateway.logs.length;
+    assertEquals((await ask(to)).status, 200);
+    await gateway.waitForLog((line) =>
+      JSON.stringify(line).includes(
+        `127.0.0.1:${elsewhere.port} is not a host that plugins may reach; name it in \\"pluginNet\\"`,
+      ), { from });
+  }
   assertEquals(elsewhere.seen, []);
 
   const late = ask(`${service.url}/hang`);
