@@ -155,6 +155,14 @@ export class IsolateLink implements Peer {
     }
   }
 
+  /** Takes results that the host found in an isolate which had no time to write them. Those that did arrive are passed over. */
+  takeUnsent(results: readonly HookResult[]): void {
+    for (const result of results) {
+      const pending = this.pending.get(result.id);
+      if (pending?.awaited?.plugin === result.plugin) pending.accept(result);
+    }
+  }
+
   onMessage(message: object): void {
     const decoded = decodeFromIsolate(message);
     switch (decoded.type) {
@@ -182,6 +190,7 @@ export class IsolateLink implements Peer {
 
   #onResult(result: HookResult): void {
     const pending = this.pending.get(result.id);
+    if (pending?.settled) return this.#onLate(pending, result);
     if (pending?.awaited?.plugin !== result.plugin) {
       throw new MessageError(
         `a result for hook ${result.id} of ${
@@ -194,6 +203,14 @@ export class IsolateLink implements Peer {
       this.pending.delete(result.id);
       pending.settle({ kind: "answered" });
     }
+    this.#events.onAnswer(this);
+  }
+
+  /** What comes of a call that was given up; only its end matters. */
+  #onLate({ call: { chain } }: PendingHook, result: HookResult): void {
+    const link = chain.find((each) => each.plugin === result.plugin);
+    if (!link || link === chain.at(-1) || endsChain(result, link)) this.pending.delete(result.id);
+    this.#progressAt = performance.now();
     this.#events.onAnswer(this);
   }
 

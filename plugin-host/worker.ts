@@ -20,6 +20,7 @@ import { permittedPatch } from "../protocol/mutation_rules.ts";
 import { apply } from "../protocol/patch.ts";
 import type { BodyInfo, HookContext, Json } from "../protocol/snapshot.ts";
 import { runHook } from "./hook_runner.ts";
+import { HeldWriter } from "./held_results.ts";
 import type { IsolateInit, IsolateReport } from "./isolate_messages.ts";
 import { describeError } from "./json.ts";
 import { type LoadedPlugin, LoadError, loadPlugins } from "./loader.ts";
@@ -83,6 +84,7 @@ class Isolate {
   readonly #init: IsolateInit;
   readonly #connection: Connection<FromIsolate>;
   readonly #mark: MarkWriter;
+  readonly #held: HeldWriter;
   readonly #plugins = new Map<string, LoadedPlugin>();
   readonly #calls = new Map<number, PromiseWithResolvers<Json>>();
   readonly #waiting: HookFrame[] = [];
@@ -93,6 +95,7 @@ class Isolate {
     this.#init = init;
     this.#connection = connection;
     this.#mark = new MarkWriter(init.mark);
+    this.#held = new HeldWriter(init.held);
     for (const type of ["unhandledrejection", "error"]) {
       scope.addEventListener(type, (event) => this.#keepAlive(event));
     }
@@ -138,11 +141,10 @@ class Isolate {
     if (this.#beginning) return;
     this.#beginning = true;
     for (let frame = this.#waiting.shift(); frame; frame = this.#waiting.shift()) {
-      let ended = false;
-      void this.#runChain(frame).finally(() => ended = true);
-      const turns = PROMPT_TURNS * (frame.chain?.length ?? 1);
-      for (let turn = 0; turn < turns && !ended; turn++) await undefined;
-      if (!ended) await new Promise<void>((resolve) => setImmediate(resolve));
+      const hooks = frame.chain?.length ?? 1;
+      if (!await isPrompt(this.#runChain(frame), hooks * PROMPT_TURNS)) {
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
       await this.#connection.flushed();
     }
     this.#beginning = false;
@@ -154,22 +156,28 @@ class Isolate {
     if (!chain) return void this.#sendResult(await this.#runHook(frame));
     let { draft } = frame.ctx;
     for (const link of chain) {
+      if (this.#mark.sealed) return;
       const ctx = { ...frame.ctx, draft };
-      const result = this.#sendResult(
-        await this.#runHook({
-          ...frame,
-          plugin: link.plugin,
-          ctx: link.readsBodies ? ctx : withoutBodies(ctx),
-        }),
-      );
-      if (endsChain(result, link)) return;
-      if ("patch" in result && result.patch) {
+      const running = this.#runHook({
+        ...frame,
+        plugin: link.plugin,
+        ctx: link.readsBodies ? ctx : withoutBodies(ctx),
+      });
+      const result = await this.#flushingMeanwhile(running);
+      if (link === chain.at(-1) || endsChain(result, link)) return void this.#sendResult(result);
+      const held = await this.#holdResult(result);
+      if (endsChain(held, link)) return this.#flush();
+      if ("patch" in held && held.patch) {
         const judge = { ownsCors: frame.ownsCors ?? false, denials: [] };
-        draft = apply(draft, permittedPatch(result.patch, judge));
+        draft = apply(draft, permittedPatch(held.patch, judge));
       }
-      // The next hook may block this thread.
-      await this.#connection.flushed();
     }
+  }
+
+  /** A hook that waits for something must not hold up what the earlier ones of its chain came to. */
+  async #flushingMeanwhile(running: Promise<HookResult>): Promise<HookResult> {
+    if (!await isPrompt(running)) this.#flush();
+    return await running;
   }
 
   async #runHook(frame: HookFrame): Promise<HookResult> {
@@ -186,16 +194,44 @@ class Isolate {
     });
   }
 
-  /** @returns what was sent */
-  #sendResult(result: HookResult): HookResult {
+  #sendResult(result: HookResult): void {
+    this.#queue(result);
+    this.#flush();
+  }
+
+  /**
+   * Queues a result that another one will follow, where the host finds it if that one never comes.
+   *
+   * @returns what was queued
+   */
+  async #holdResult(result: HookResult): Promise<HookResult> {
+    const { frame, queued } = this.#queue(result);
+    if (!this.#held.add(frame)) {
+      this.#connection.flush();
+      await this.#connection.flushed();
+      this.#held.clear();
+    }
+    return queued;
+  }
+
+  #queue(result: HookResult): { readonly frame: Uint8Array; readonly queued: HookResult } {
     try {
-      this.#connection.send(result);
-      return result;
+      return { frame: this.#connection.hold(result), queued: result };
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       const tooLarge = new Error("what the hook proposed is larger than a frame may be");
-      return this.#sendResult(failure(result, tooLarge));
+      return this.#queue(failure(result, tooLarge));
     }
+  }
+
+  /** Writes what is queued, and forgets what was held when that is done. */
+  #flush(): void {
+    this.#connection.flush();
+    if (this.#held.usedBytes === 0) return;
+    const mark = this.#held.usedBytes;
+    void this.#connection.flushed().then(() => {
+      if (this.#held.usedBytes === mark) this.#held.clear();
+    });
   }
 
   #services(traceHeaders: Readonly<Record<string, string>>, signal: () => AbortSignal): Services {
@@ -244,6 +280,15 @@ class Isolate {
       // A log record larger than a frame: there is nobody to tell but the log.
     }
   }
+}
+
+/** Whether `work` ends without waiting for anything but itself. */
+async function isPrompt(work: Promise<unknown>, turns = PROMPT_TURNS): Promise<boolean> {
+  let ended = false;
+  const end = () => void (ended = true);
+  work.then(end, end);
+  for (let turn = 0; turn < turns && !ended; turn++) await undefined;
+  return ended;
 }
 
 /** For a plugin that reads none, also where another one of its chain does. */

@@ -207,10 +207,18 @@ const fromHost = union("type", {
     isolate: count,
     reason: string,
     started: number,
+    /** What hooks that ended came to, where that may not have been written on the isolate's own connection. */
+    unsent: optional(arrayOf(result)),
   }),
   log: backgroundLog,
   /** Per isolate the id of the last hook it began, also while its thread is stuck; compare with wrap-around. */
-  pong: object({ type: literal("pong"), id: count, started: mapOf(number) }),
+  pong: object({
+    type: literal("pong"),
+    id: count,
+    started: mapOf(number),
+    /** Per isolate as in `isolate_lost`. */
+    unsent: optional(mapOf(arrayOf(result))),
+  }),
 });
 
 const fromIsolate = union("type", {
