@@ -33,8 +33,8 @@ export class Rejection {
 export interface ContextNeeds {
   readonly hook: HookName;
   readonly input: HookContext;
-  readonly log: Log;
-  /** Made when first asked for; many hooks never do. */
+  /** These are made when first asked for; many hooks never do. */
+  readonly log: () => Log;
   readonly services: () => Services;
   readonly signal: () => AbortSignal;
 }
@@ -135,7 +135,6 @@ class Context implements GatewayContext {
   readonly upstream: UpstreamBuilder;
   readonly response: ResponseBuilder;
   readonly state: Record<string, Json | undefined>;
-  readonly log: Log;
   readonly reject: GatewayContext["reject"];
   readonly forward: GatewayContext["forward"];
   readonly #scope: HookScope;
@@ -153,7 +152,6 @@ class Context implements GatewayContext {
     this.response = parts.response;
     this.state = parts.state;
     this.request = new RequestView(needs.input.request);
-    this.log = needs.log;
     // Bound, so that a plugin may take them out of `ctx`.
     this.reject = (status, message, headers = {}) => {
       const fields = new HeaderBuilder({});
@@ -177,6 +175,10 @@ class Context implements GatewayContext {
 
   set user(user: Json | undefined) {
     this.#scope.user = user;
+  }
+
+  get log(): Log {
+    return this.#needs.log();
   }
 
   get services(): Services {
