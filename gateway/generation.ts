@@ -249,7 +249,9 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
       link.sawBegun(last);
       for (const [id, pending] of link.pending) {
         if (isAfter(id, last) || !isOverdue(link, pending, now)) continue;
-        link.takeUnsent(progress?.unsent?.[link.id] ?? []);
+        for (const { isolate, results } of progress?.unsent ?? []) {
+          if (isolate === link.id) link.takeUnsent(results);
+        }
         pending.settle({ kind: "timed_out" });
       }
     }

@@ -137,15 +137,15 @@ export class IsolatePool {
    */
   progress(): Pick<Extract<FromHost, { type: "pong" }>, "started" | "unsent"> {
     const started: Record<string, number> = {};
-    const unsent: Record<string, readonly HookResult[]> = {};
+    const unsent: { readonly isolate: number; readonly results: readonly HookResult[] }[] = [];
     for (const generation of this.#generations.values()) {
       for (const { id, mark, held } of generation.isolates.values()) {
         started[id] = mark.read();
         const results = held.read();
-        if (results.length > 0) unsent[id] = results;
+        if (results.length > 0) unsent.push({ isolate: id, results });
       }
     }
-    return { started, ...(Object.keys(unsent).length > 0 ? { unsent } : {}) };
+    return { started, ...(unsent.length > 0 ? { unsent } : {}) };
   }
 
   async #addIsolate(generation: Generation): Promise<readonly PluginManifest[]> {

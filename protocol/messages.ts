@@ -217,7 +217,7 @@ const fromHost = union("type", {
     id: count,
     started: mapOf(number),
     /** Per isolate as in `isolate_lost`. */
-    unsent: optional(mapOf(arrayOf(result))),
+    unsent: optional(arrayOf(object({ isolate: count, results: arrayOf(result) }))),
   }),
 });
 
