@@ -13,13 +13,6 @@ import { configSchema, corsSchema, pluginNameSchema, routeSchema } from "./confi
 import type { ListenAddress } from "./config_values.ts";
 import type { Path } from "./json_text.ts";
 
-/** Settings that the schema has and this version does not carry out, with the values that it does. */
-const NOT_YET: readonly { readonly path: Path; readonly built: Json }[] = [
-  { path: ["hookDispatch"], built: "per-hook" },
-  { path: ["routes", "*", "hookDispatch"], built: "per-hook" },
-  { path: ["runtime", "mode"], built: "embedded" },
-];
-
 /** `sun_path` of Linux, without the final NUL (unix(7)). */
 export const MAX_SOCKET_PATH_BYTES = 107;
 /** Room in a hook frame for the heads, the state and the JSON around two inline bodies. */
@@ -51,17 +44,11 @@ function routePaths(input: Input): Path[] {
   return Array.isArray(routes) ? routes.map((_, index) => ["routes", index]) : [];
 }
 
-function checkNotYet(input: Input): void {
-  for (const { path: pattern, built } of NOT_YET) {
-    const paths = pattern[0] === "routes"
-      ? routePaths(input).map((path) => [...path, ...pattern.slice(2)])
-      : [pattern];
-    for (const path of paths) {
-      const value = valueAt(input.value, path);
-      if (value === undefined || value === built || input.report.has(path)) continue;
-      input.report.add(path, `${input.report.shown(path)} is not built yet; use ${quote(built)}`);
-    }
-  }
+/** What the schema has and this version does not carry out. */
+function checkNotYet({ value, report }: Input): void {
+  const path = ["runtime", "mode"];
+  if (valueAt(value, path) !== "external" || report.has(path)) return;
+  report.add(path, `${report.shown(path)} is not built yet; use ${quote("embedded")}`);
 }
 
 function checkNumbers(input: Input): void {

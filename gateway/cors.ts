@@ -30,13 +30,16 @@ export interface CorsPolicy {
    */
   preflight(request: { readonly method: string; readonly headers: Headers }): Response | null;
   /**
-   * The response fields with the upstream's `access-control-*` replaced by the gateway's, and
-   * `Vary` extended.
+   * A copy of the response fields, with the upstream's `access-control-*` replaced by the gateway's,
+   * and `Vary` extended.
    */
-  apply(headers: HeaderMap, origin: string | null): HeaderMap;
+  apply(headers: HeaderMap, origin: string | null): Record<string, string | readonly string[]>;
 }
 
-const PASSTHROUGH: CorsPolicy = { preflight: () => null, apply: (headers) => headers };
+const PASSTHROUGH: CorsPolicy = {
+  preflight: () => null,
+  apply: (headers) => Object.assign(newHeaderMap(), headers),
+};
 
 /**
  * @param config `"passthrough"`: the gateway stays out of it, and OPTIONS goes upstream
@@ -82,8 +85,8 @@ export function corsPolicy(config: CorsConfig | "passthrough"): CorsPolicy {
     },
     apply(headers, origin) {
       const map = newHeaderMap();
-      for (const [name, value] of Object.entries(headers)) {
-        if (!name.startsWith("access-control-")) map[name] = value;
+      for (const name in headers) {
+        if (!name.startsWith("access-control-")) map[name] = headers[name] as string;
       }
       const fields = grant(origin);
       for (const [name, value] of fields) map[name] = value;

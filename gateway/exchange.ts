@@ -11,7 +11,7 @@ import {
   permittedHeaders,
   permittedPatch,
 } from "../protocol/mutation_rules.ts";
-import { apply, type Patch } from "../protocol/patch.ts";
+import { apply, jsonDraft, jsonMap, type Patch } from "../protocol/patch.ts";
 import {
   type Draft,
   EMPTY_DRAFT,
@@ -70,15 +70,20 @@ export class Exchange {
     return this.#draft;
   }
 
-  /** What one hook is shown. @param readsBodies whether its plugin looks at bodies */
+  /** What one hook is shown, to be sent. @param readsBodies whether its plugin looks at bodies */
   context(readsBodies: boolean, answer?: UpstreamAnswer): HookContext {
     const { request, requestBody } = this.facts;
     const context = {
-      request: { ...request, body: requestBody.info(readsBodies) },
-      draft: this.#draft,
+      request: {
+        ...request,
+        headers: jsonMap(request.headers),
+        body: requestBody.info(readsBodies),
+      },
+      draft: jsonDraft(this.#draft),
     };
     if (!answer) return context;
-    const { status, headers, body } = answer;
+    const { status, body } = answer;
+    const headers = jsonMap(answer.headers);
     return { ...context, response: { status, headers, body: body.info(readsBodies) } };
   }
 

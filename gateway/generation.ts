@@ -5,8 +5,9 @@
  * @module
  */
 
-import type { PluginManifest } from "../protocol/messages.ts";
+import type { FromHost, PluginManifest } from "../protocol/messages.ts";
 import {
+  type HookAnswer,
   type HookCall,
   type HookOutcome,
   isAfter,
@@ -28,8 +29,10 @@ const CONFIRM_LIMIT_MS = 2000;
 
 export interface GenerationNeeds {
   readonly hardCeilingMs: number;
-  /** Per isolate the last hook it began; `undefined` when the host does not answer. */
-  readonly started: () => Promise<{ readonly [isolate: string]: number } | undefined>;
+  /** What the isolates are about; `undefined` when the host does not answer. */
+  readonly progress: () => Promise<
+    Pick<Extract<FromHost, { type: "pong" }>, "started" | "unsent"> | undefined
+  >;
   readonly replace: (isolate: number, reason: string) => void;
   /** An isolate's thread is stuck for good: only a new process frees its core. */
   readonly onBlocked: () => void;
@@ -112,10 +115,9 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     this.#checkIdle();
   }
 
-  /** Runs one hook somewhere. Never throws. */
-  run(call: HookCall): Promise<HookOutcome> {
+  /** Runs the hooks of one call somewhere. Never throws. */
+  run(call: HookCall): Promise<HookAnswer> {
     return new Promise((resolve) => {
-      if (this.#closed) return resolve({ kind: "unavailable" });
       this.#dispatch(new PendingHook(call, resolve));
       this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
     });
@@ -151,12 +153,15 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
   }
 
   /** The host confirms that an isolate begins nothing more. */
-  onIsolateLost(isolate: number, reason: string, started: number): void {
+  onIsolateLost(
+    { isolate, reason, started, unsent = [] }: Extract<FromHost, { type: "isolate_lost" }>,
+  ): void {
     const outcome = this.#lost.get(isolate)?.outcome ?? { kind: "crashed", reason };
     const link = this.#lost.get(isolate)?.link ?? this.#isolates.get(isolate);
     this.#lost.delete(isolate);
     this.#isolates.delete(isolate);
     if (!link) return;
+    link.takeUnsent(unsent);
     const pending = [...link.pending];
     link.pending.clear();
     link.close();
@@ -233,17 +238,21 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
   async #timeOutBegun(): Promise<void> {
     if (this.#looking) return;
     this.#looking = true;
-    const started = await this.#needs.started();
+    const progress = await this.#needs.progress();
+    // What an isolate wrote in time is in our socket by now: two turns of the event loop read it.
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
     this.#looking = false;
     const now = performance.now();
     for (const link of this.#isolates.values()) {
-      const last = started?.[link.id];
+      const last = progress?.started[link.id];
       if (last === undefined) continue;
       link.sawBegun(last);
       for (const [id, pending] of link.pending) {
-        if (!isAfter(id, last) && isOverdue(link, pending, now)) {
-          pending.settle({ kind: "timed_out" });
+        if (isAfter(id, last) || !isOverdue(link, pending, now)) continue;
+        for (const { isolate, results } of progress?.unsent ?? []) {
+          if (isolate === link.id) link.takeUnsent(results);
         }
+        pending.settle({ kind: "timed_out" });
       }
     }
   }

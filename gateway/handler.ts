@@ -215,10 +215,10 @@ export class Handler {
     { request, traceId }: Arrival,
     { route, exchange }: Story,
   ): HeaderMap {
-    const shared = reply.isPreflight
-      ? reply.headers
+    const headers = reply.isPreflight
+      ? { ...reply.headers }
       : this.#cors.apply(reply.headers, request.headers.get("origin"));
-    const headers: HeaderMap = { ...shared, "x-request-id": traceId };
+    headers["x-request-id"] = traceId;
     if (!this.#needs.showsWay) return headers;
     const steps = exchange?.steps.map((each) =>
       `${each.plugin};${each.hook}=${each.action};dur=${each.durationMs.toFixed(1)}`

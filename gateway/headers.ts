@@ -96,14 +96,14 @@ export function responseHeaderMap(pairs: readonly (readonly [string, string])[])
   return map;
 }
 
-/** One pair per field line, in the order of the map. */
-export function toPairs(map: HeaderMap): [name: string, value: string][] {
-  const pairs: [string, string][] = [];
-  for (const [name, value] of Object.entries(map)) {
-    if (typeof value === "string") pairs.push([name, value]);
-    else for (const one of value) pairs.push([name, one]);
-  }
-  return pairs;
+/** Adds one pair for each line of a field. */
+export function addField(
+  pairs: [name: string, value: string][],
+  name: string,
+  value: string | readonly string[],
+): void {
+  if (typeof value === "string") pairs.push([name, value]);
+  else for (const one of value) pairs.push([name, one]);
 }
 
 /** An empty map to build a `HeaderMap` in. */

@@ -13,7 +13,7 @@ import { proposal } from "./dev/proposals.ts";
 import { EdgeError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
-import type { HookOutcome } from "./isolate_link.ts";
+import type { HookCall, HookOutcome } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 
 /** What a plugin answered in place of the upstream. */
@@ -89,46 +89,74 @@ export class HookChain {
     plugins: readonly PluginManifest[],
     answer?: UpstreamAnswer,
   ): Promise<Rejected | undefined> {
-    const { traceId, trace, route } = this.#exchange.facts;
-    for (const plugin of plugins) {
-      const startedAt = performance.now();
-      const outcome = await this.#generation.run({
-        hook,
-        plugin: plugin.name,
-        traceId,
-        traceparent: trace.traceparent,
-        timeoutMs: route.hookTimeoutMs,
-        ctx: this.#exchange.context(plugin.readsBodies, answer),
-      });
-      const step = {
-        plugin: plugin.name,
-        hook,
-        action: outcome.kind === "result" ? actionOf(outcome.result) : outcome.kind,
-        durationMs: outcome.kind === "result"
-          ? outcome.result.durationMs
-          : performance.now() - startedAt,
-      };
-      this.#exchange.steps.push(step);
-      if (this.#needs.showsWay) {
-        this.#needs.log.debug("plugin proposed", {
-          traceId,
-          ...step,
-          ...(outcome.kind === "result" ? proposal(outcome.result) : {}),
-        });
+    const { hookDispatch } = this.#exchange.facts.route;
+    for (let rest = plugins; rest.length > 0;) {
+      const asked = hookDispatch === "per-phase" ? rest : rest.slice(0, 1);
+      const askedAt = performance.now();
+      const { results, outcome } = await this.#generation.run(this.#call(hook, asked, answer));
+      for (const [index, result] of results.entries()) {
+        const plugin = asked[index] as PluginManifest;
+        this.#record({ hook, plugin }, result);
+        const rejected = this.#judgeResult(result, { hook, plugin });
+        if (rejected) return rejected;
       }
-      const next = this.#judge(outcome, { hook, plugin });
-      if (next === "skip the rest") return undefined;
-      if (next) return next;
+      const plugin = asked[results.length];
+      if (outcome.kind !== "answered" && plugin) {
+        const durationMs = performance.now() - askedAt;
+        this.#record({ hook, plugin }, { action: outcome.kind, durationMs });
+        if (this.#judgeOutcome(outcome, { hook, plugin }) === "skip the rest") return undefined;
+        rest = rest.slice(1);
+      }
+      rest = rest.slice(results.length);
     }
   }
 
-  #judge(
-    outcome: HookOutcome,
+  #call(
+    hook: HookName,
+    plugins: readonly PluginManifest[],
+    answer: UpstreamAnswer | undefined,
+  ): HookCall {
+    const { traceId, trace, route, ownsCors } = this.#exchange.facts;
+    return {
+      hook,
+      chain: plugins.map((plugin) => ({
+        plugin: plugin.name,
+        readsBodies: plugin.readsBodies,
+        stopsOnError: this.#errorRule({ hook, plugin }) === "reject",
+      })),
+      ownsCors,
+      traceId,
+      traceparent: trace.traceparent,
+      timeoutMs: route.hookTimeoutMs,
+      ctx: this.#exchange.context(readsBodies(plugins), answer),
+    };
+  }
+
+  /** For the log, and for `conduit dev`. */
+  #record(
+    { hook, plugin }: HookPlace,
+    result: HookResult | { readonly action: string; readonly durationMs: number },
+  ): void {
+    const step = {
+      plugin: plugin.name,
+      hook,
+      action: "id" in result ? actionOf(result) : result.action,
+      durationMs: result.durationMs,
+    };
+    this.#exchange.steps.push(step);
+    if (!this.#needs.showsWay) return;
+    this.#needs.log.debug("plugin proposed", {
+      traceId: this.#exchange.facts.traceId,
+      ...step,
+      ...("id" in result ? proposal(result) : {}),
+    });
+  }
+
+  #judgeOutcome(
+    outcome: Exclude<HookOutcome, { kind: "answered" }>,
     at: HookPlace,
-  ): Rejected | "skip the rest" | undefined {
+  ): "skip the rest" | undefined {
     switch (outcome.kind) {
-      case "result":
-        return this.#judgeResult(outcome.result, at);
       case "timed_out":
         return this.#onTimeout(at);
       case "crashed":
@@ -190,11 +218,15 @@ export class HookChain {
     at: HookPlace,
     fields: { readonly reason?: string; readonly error?: unknown },
   ): undefined {
-    const rule = this.#exchange.facts.route.onHookError ?? at.plugin.onHookError ??
-      this.#needs.config.onHookError;
-    // After the upstream has acted, hiding its answer helps nobody: only `beforeRequest` can end in a 500.
-    if (rule === "reject" && at.hook === "beforeRequest") this.#onErrorRejecting(at, fields);
+    if (this.#errorRule(at) === "reject") this.#onErrorRejecting(at, fields);
     this.#logError("hook failed; treating as continue", at, fields);
+  }
+
+  /** After the upstream has acted, hiding its answer helps nobody: only `beforeRequest` can end in a 500. */
+  #errorRule({ hook, plugin }: HookPlace): "continue" | "reject" {
+    if (hook === "afterResponse") return "continue";
+    return this.#exchange.facts.route.onHookError ?? plugin.onHookError ??
+      this.#needs.config.onHookError;
   }
 
   #onErrorRejecting(

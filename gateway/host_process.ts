@@ -72,6 +72,8 @@ interface Loading extends PromiseWithResolvers<Generation> {
   readonly files: PluginFiles;
 }
 
+type Pong = Extract<FromHost, { type: "pong" }>;
+
 export class HostProcess implements Peer {
   readonly #needs: HostNeeds;
   readonly #secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
@@ -81,7 +83,7 @@ export class HostProcess implements Peer {
   readonly #arrived = new Map<number, IsolateLink>();
   readonly #reported = new Map<number, Generation>();
   readonly #loading = new Map<number, Loading>();
-  readonly #pings = new Map<number, (started: Record<string, number> | undefined) => void>();
+  readonly #pings = new Map<number, (pong: Pong | undefined) => void>();
   readonly #ended: Promise<void>;
   #connection: PeerConnection | undefined;
   #lastPing = 0;
@@ -161,13 +163,13 @@ export class HostProcess implements Peer {
       case "reload_failed":
         return this.#onLoadFailed(message);
       case "isolate_lost": {
-        const { isolate, reason, started } = message;
+        const { isolate, reason } = message;
         this.#needs.log.warn("an isolate is lost; it is replaced", { isolate, reason });
-        for (const each of this.#generations.values()) each.onIsolateLost(isolate, reason, started);
+        for (const each of this.#generations.values()) each.onIsolateLost(message);
         return;
       }
       case "pong":
-        return this.#pings.get(message.id)?.(message.started);
+        return this.#pings.get(message.id)?.(message);
       case "log":
         return this.#needs.isolateEvents.onLog(message);
       case "hello":
@@ -229,7 +231,7 @@ export class HostProcess implements Peer {
   #newGeneration(id: number, plugins: Generation["plugins"]): Generation {
     const generation = new Generation(id, plugins, {
       hardCeilingMs: this.#needs.config.hardCeilingMs,
-      started: () => this.#ping(),
+      progress: () => this.#ping(),
       replace: (isolate, reason) => this.#send({ type: "replace", isolate, reason }),
       onBlocked: () => this.#needs.onBlocked(this),
       onHostStuck: () => this.kill(),
@@ -259,14 +261,14 @@ export class HostProcess implements Peer {
     if (blocked) this.#needs.onBlocked(this);
   }
 
-  /** What each isolate began last, or `undefined` when the host does not answer in time. */
-  #ping(): Promise<Record<string, number> | undefined> {
+  /** What the isolates are about, or `undefined` when the host does not answer in time. */
+  #ping(): Promise<Pong | undefined> {
     const id = ++this.#lastPing;
     return new Promise((resolve) => {
-      const answered = (started: Record<string, number> | undefined) => {
+      const answered = (pong: Pong | undefined) => {
         clearTimeout(timer);
         this.#pings.delete(id);
-        resolve(started);
+        resolve(pong);
       };
       const timer = setTimeout(() => answered(undefined), PING_TIMEOUT_MS);
       this.#pings.set(id, answered);

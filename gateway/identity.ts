@@ -45,7 +45,7 @@ export function clientAddress(
   peer: string,
   options: { readonly forwardedFor: string | null; readonly isTrusted: AddressMatcher },
 ): string {
-  let client = parseAddress(peer)?.toString() ?? peer;
+  let client = canonicalPeer(peer) ?? peer;
   const hops = options.forwardedFor?.split(",") ?? [];
   while (options.isTrusted(client)) {
     const hop = parseAddress(withoutPort(hops.pop()?.trim() ?? ""));
@@ -87,7 +87,7 @@ export function forwardedHeaders(from: {
       }
     }
   }
-  const peer = parseAddress(from.peer)?.toString();
+  const peer = canonicalPeer(from.peer);
   const hops = [map["x-forwarded-for"], peer].filter(Boolean);
   if (hops.length > 0) map["x-forwarded-for"] = hops.join(", ");
   map["x-request-id"] = from.requestId;
@@ -114,13 +114,40 @@ export function traceContext(inbound: Headers): TraceContext {
     const tracestate = inbound.get("tracestate");
     return tracestate === null ? { traceparent: given } : { traceparent: given, tracestate };
   }
-  const id = crypto.getRandomValues(new Uint8Array(24)).toHex();
+  const id = randomHex(24);
   return { traceparent: `00-${id.slice(0, 32)}-${id.slice(32)}-01` };
+}
+
+const RANDOM_BYTES = 24 * 128;
+const random = new Uint8Array(RANDOM_BYTES);
+let randomUsed = RANDOM_BYTES;
+
+/** Asking the system for a few bytes at a time costs more than all else that is done with them. */
+function randomHex(bytes: number): string {
+  if (randomUsed + bytes > RANDOM_BYTES) {
+    crypto.getRandomValues(random);
+    randomUsed = 0;
+  }
+  randomUsed += bytes;
+  return random.subarray(randomUsed - bytes, randomUsed).toHex();
 }
 
 function isTraceparent(value: string): boolean {
   return /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(value) &&
     !/^00-(?:0{32}|.{32}-0{16})-/.test(value);
+}
+
+/** Peers that were seen lately: a connection brings many requests, and reading an address costs as much as routing. */
+const peers = new Map<string, string | undefined>();
+const MAX_PEERS = 4096;
+
+/** The one written form of a peer's address, `undefined` for what is none. */
+function canonicalPeer(peer: string): string | undefined {
+  if (!peers.has(peer)) {
+    if (peers.size >= MAX_PEERS) peers.clear();
+    peers.set(peer, parseAddress(peer)?.toString());
+  }
+  return peers.get(peer);
 }
 
 /** `undefined` for what is no address. IPv4 in IPv6 becomes IPv4. */

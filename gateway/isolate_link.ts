@@ -4,10 +4,13 @@
  * @module
  */
 
+import { endsChain } from "../protocol/chain.ts";
 import {
   type CallFrame,
+  type ChainLink,
   decodeFromIsolate,
   type FromIsolate,
+  type HookFrame,
   type HookResult,
 } from "../protocol/messages.ts";
 import { MessageError } from "../protocol/decode.ts";
@@ -15,31 +18,41 @@ import type { HookContext, HookName, Json } from "../protocol/snapshot.ts";
 import { errorText } from "./errors.ts";
 import type { Peer, PeerConnection } from "./plugin_socket.ts";
 
-/** One hook of one plugin, for one request. */
+/** One hook for one request, or several one after another. */
 export interface HookCall {
   readonly hook: HookName;
-  readonly plugin: string;
+  /** At least one. */
+  readonly chain: readonly ChainLink[];
+  readonly ownsCors: boolean;
   readonly traceId: string;
   readonly traceparent: string;
   readonly timeoutMs: number;
   readonly ctx: HookContext;
 }
 
+/** How a call ended: `answered`, or with the hook that comes after those of `results`. */
 export type HookOutcome =
-  | { readonly kind: "result"; readonly result: HookResult }
+  | { readonly kind: "answered" }
   | { readonly kind: "timed_out" }
   | { readonly kind: "crashed"; readonly reason: string }
   /** The host is gone, or has had no isolate free for too long. */
   | { readonly kind: "unavailable" };
 
+export interface HookAnswer {
+  readonly results: readonly HookResult[];
+  readonly outcome: HookOutcome;
+}
+
 /** A call on its way. */
 export class PendingHook {
   readonly call: HookCall;
+  /** In the order of the chain. */
+  readonly #results: HookResult[] = [];
   readonly createdAt: number = performance.now();
   sentAt = 0;
-  #settle: ((outcome: HookOutcome) => void) | undefined;
+  #settle: ((answer: HookAnswer) => void) | undefined;
 
-  constructor(call: HookCall, settle: (outcome: HookOutcome) => void) {
+  constructor(call: HookCall, settle: (answer: HookAnswer) => void) {
     this.call = call;
     this.#settle = settle;
   }
@@ -48,11 +61,23 @@ export class PendingHook {
     return this.#settle === undefined;
   }
 
+  /** The hook whose result comes next. */
+  get awaited(): ChainLink | undefined {
+    return this.call.chain[this.#results.length];
+  }
+
+  /** Takes the result of `awaited`. @returns whether another one will come */
+  accept(result: HookResult): boolean {
+    const isLast = !this.awaited || endsChain(result, this.awaited);
+    this.#results.push(result);
+    return !isLast && this.awaited !== undefined;
+  }
+
   /** The first outcome counts; later ones are dropped. */
   settle(outcome: HookOutcome): void {
     const settle = this.#settle;
     this.#settle = undefined;
-    settle?.(outcome);
+    settle?.({ results: [...this.#results], outcome });
   }
 }
 
@@ -123,10 +148,18 @@ export class IsolateLink implements Peer {
     pending.sentAt = performance.now();
     this.pending.set(id, pending);
     try {
-      this.#connection.send({ type: "hook", id, ...pending.call });
+      this.#connection.send({ type: "hook", id, ...asked(pending.call) });
     } catch (error) {
       this.pending.delete(id);
       pending.settle({ kind: "crashed", reason: errorText(error) }); // larger than a frame may be
+    }
+  }
+
+  /** Takes results that the host found in an isolate which had no time to write them. Those that did arrive are passed over. */
+  takeUnsent(results: readonly HookResult[]): void {
+    for (const result of results) {
+      const pending = this.pending.get(result.id);
+      if (pending?.awaited?.plugin === result.plugin) pending.accept(result);
     }
   }
 
@@ -157,16 +190,27 @@ export class IsolateLink implements Peer {
 
   #onResult(result: HookResult): void {
     const pending = this.pending.get(result.id);
-    if (pending?.call.plugin !== result.plugin) {
+    if (pending?.settled) return this.#onLate(pending, result);
+    if (pending?.awaited?.plugin !== result.plugin) {
       throw new MessageError(
         `a result for hook ${result.id} of ${
           JSON.stringify(result.plugin)
         }, which was not asked for`,
       );
     }
-    this.pending.delete(result.id);
     this.#progressAt = performance.now();
-    pending.settle({ kind: "result", result });
+    if (!pending.accept(result)) {
+      this.pending.delete(result.id);
+      pending.settle({ kind: "answered" });
+    }
+    this.#events.onAnswer(this);
+  }
+
+  /** What comes of a call that was given up; only its end matters. */
+  #onLate({ call: { chain } }: PendingHook, result: HookResult): void {
+    const link = chain.find((each) => each.plugin === result.plugin);
+    if (!link || link === chain.at(-1) || endsChain(result, link)) this.pending.delete(result.id);
+    this.#progressAt = performance.now();
     this.#events.onAnswer(this);
   }
 
@@ -181,6 +225,14 @@ export class IsolateLink implements Peer {
       this.#pendingCalls--;
     }
   }
+}
+
+/** A single hook is asked for by its name. */
+function asked({ chain, ownsCors, ...call }: HookCall): Omit<HookFrame, "type" | "id"> {
+  const [first] = chain;
+  return first && chain.length === 1
+    ? { ...call, plugin: first.plugin }
+    : { ...call, plugin: "*", chain, ownsCors };
 }
 
 /** Whether hook `id` was sent after `started`, the last one that was begun; both modulo 2³². */

@@ -11,7 +11,7 @@ import type { Route } from "./config.ts";
 import { ClientGone, EdgeError, UpstreamError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
-import { newHeaderMap, responseHeaderMap, toPairs } from "./headers.ts";
+import { addField, responseHeaderMap } from "./headers.ts";
 import type { Log } from "./log.ts";
 import { strippedPath } from "./router.ts";
 import { Balancer } from "./upstream/balancer.ts";
@@ -50,7 +50,7 @@ export class Proxy {
     const request = (host: string, path: string): UpstreamRequest => ({
       method: exchange.facts.request.method,
       target: path,
-      headers: toPairs(upstreamHeaders(exchange, { ...options, host })),
+      headers: upstreamFields(exchange, { ...options, host }),
       body,
       signal,
       timeouts: route.timeouts,
@@ -106,19 +106,26 @@ function causeOf(error: unknown, signal: AbortSignal): unknown {
   return cause instanceof EdgeError || cause instanceof ClientGone ? cause : error;
 }
 
-function upstreamHeaders(
+/** One pair for each field line. */
+function upstreamFields(
   exchange: Exchange,
   { host, managed, wantsPlainBody }: {
     readonly host: string;
     readonly managed: HeaderMap;
     readonly wantsPlainBody: boolean;
   },
-): HeaderMap {
+): [name: string, value: string][] {
   const { request: { headers } } = exchange.facts;
   const base = wantsPlainBody ? overlay(headers, { "accept-encoding": "identity" }) : headers;
   const proposed = applyOverrides(base, exchange.draft.upstream.headers);
-  // Later ones win; a map without a prototype, so that every name is data.
-  return Object.assign(newHeaderMap(), { host }, proposed, managed);
+  const fields: [string, string][] = [["host", host]];
+  for (const name in proposed) {
+    if (!(name in managed)) addField(fields, name, proposed[name] as string | readonly string[]);
+  }
+  for (const name in managed) {
+    addField(fields, name, managed[name] as string | readonly string[]);
+  }
+  return fields;
 }
 
 function upstreamBody(body: Body): Uint8Array | StreamBody | null {

@@ -8,7 +8,6 @@ import { overlay } from "../protocol/headers.ts";
 import type { DraftBody, HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
 import type { Body } from "./body_store.ts";
 import type { EdgeError } from "./errors.ts";
-import { toPairs } from "./headers.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -70,12 +69,18 @@ export function toResponse(
   method: string,
 ): Response {
   const status = decided === 205 ? 204 : decided;
-  const fields = new Headers(toPairs(headers));
   const isBodiless = method === "HEAD" || status === 204 || status === 304;
   if (isBodiless && body instanceof ReadableStream) body.cancel().catch(() => {});
   const announced = body instanceof Uint8Array ? body.length : lengthBytes;
+  const response = new Response(isBodiless ? null : body, { status });
+  const fields = response.headers;
+  for (const name in headers) {
+    const value = headers[name] as string | readonly string[];
+    if (typeof value === "string") fields.append(name, value);
+    else for (const one of value) fields.append(name, one);
+  }
   if (announced !== undefined && status !== 204) fields.set("content-length", String(announced));
-  return new Response(isBodiless ? null : body, { status, headers: fields });
+  return response;
 }
 
 /**

@@ -10,7 +10,14 @@ import type { Draft, HeaderOverrides, HookContext, HookName, Json } from "../pro
 import { HeaderBuilder } from "./headers.ts";
 import { asNumber, ResponseDraft, UpstreamDraft } from "./builders.ts";
 import { toJson } from "./json.ts";
-import type { GatewayContext, Log, Services } from "./mod.ts";
+import type {
+  GatewayContext,
+  GatewayRequest,
+  Log,
+  ResponseBuilder,
+  Services,
+  UpstreamBuilder,
+} from "./mod.ts";
 import { RequestView } from "./request_view.ts";
 
 /** What `ctx.reject` throws: control flow, told from every error by its class. */
@@ -26,8 +33,8 @@ export class Rejection {
 export interface ContextNeeds {
   readonly hook: HookName;
   readonly input: HookContext;
-  readonly log: Log;
-  /** Made when first asked for; many hooks never do. */
+  /** These are made when first asked for; many hooks never do. */
+  readonly log: () => Log;
   readonly services: () => Services;
   readonly signal: () => AbortSignal;
 }
@@ -48,15 +55,20 @@ export class HookScope {
     const { input, hook } = needs;
     this.#base = input.draft;
     for (const [key, value] of Object.entries(input.draft.state)) {
-      this.#state[key] = structuredClone(value);
+      this.#state[key] = cloned(value);
     }
-    this.#user = structuredClone(input.draft.user);
+    this.#user = cloned(input.draft.user);
     const guard = (change: () => void) => {
       if (this.#open) change();
     };
     this.#upstream = new UpstreamDraft(input, hook, guard);
     this.#response = new ResponseDraft(input, guard);
-    this.ctx = this.#context(needs);
+    this.ctx = new Context(this, {
+      upstream: this.#upstream,
+      response: this.#response,
+      state: this.#state,
+      needs,
+    });
   }
 
   /** Set once the hook called `ctx.reject`, also if it caught what that threw. */
@@ -67,6 +79,24 @@ export class HookScope {
   /** The last target that the hook proposed. */
   get forward(): string | undefined {
     return this.#forward;
+  }
+
+  set forward(url: string | undefined) {
+    if (this.#open) this.#forward = url;
+  }
+
+  get user(): Json | undefined {
+    return this.#user;
+  }
+
+  set user(user: Json | undefined) {
+    if (this.#open) this.#user = user;
+  }
+
+  /** @throws {Rejection} */
+  reject(rejection: Rejection): never {
+    if (this.#open) this.#rejection ??= rejection;
+    throw rejection;
   }
 
   /**
@@ -93,49 +123,70 @@ export class HookScope {
   close(): void {
     this.#open = false;
   }
+}
 
-  #context(needs: ContextNeeds): GatewayContext {
-    // deno-lint-ignore no-this-alias -- the getters below need the scope, and `this` is theirs
-    const scope = this;
-    return Object.freeze({
-      request: new RequestView(needs.input.request),
-      response: this.#response,
-      upstream: this.#upstream,
-      state: this.#state,
-      log: needs.log,
-      get user() {
-        return scope.#user;
-      },
-      set user(user: Json | undefined) {
-        if (scope.#open) scope.#user = user;
-      },
-      get services() {
-        return needs.services();
-      },
-      get signal() {
-        return needs.signal();
-      },
-      reject(
-        status: number,
-        message: string,
-        headers: Readonly<Record<string, string>> = {},
-      ): never {
-        const fields = new HeaderBuilder({});
-        for (const [name, value] of Object.entries(headers)) fields.set(name, value);
-        const rejection = new Rejection(
-          asNumber(status, "status"),
-          String(message),
-          fields.overrides,
-        );
-        if (scope.#open) scope.#rejection ??= rejection;
-        throw rejection;
-      },
-      forward(url: string | URL): void {
-        if (needs.hook !== "beforeRequest") {
-          throw new TypeError("ctx.forward works in beforeRequest only");
-        }
-        if (scope.#open) scope.#forward = String(url);
-      },
-    });
+function cloned<T>(value: T): T {
+  return typeof value === "object" ? structuredClone(value) : value;
+}
+
+/** A class, and not an object literal with closures for each hook: making one of those takes longer than most hooks do. */
+class Context implements GatewayContext {
+  readonly request: GatewayRequest;
+  readonly upstream: UpstreamBuilder;
+  readonly response: ResponseBuilder;
+  readonly state: Record<string, Json | undefined>;
+  readonly reject: GatewayContext["reject"];
+  readonly forward: GatewayContext["forward"];
+  readonly #scope: HookScope;
+  readonly #needs: ContextNeeds;
+
+  constructor(
+    scope: HookScope,
+    { needs, ...parts }: Pick<GatewayContext, "upstream" | "response" | "state"> & {
+      readonly needs: ContextNeeds;
+    },
+  ) {
+    this.#scope = scope;
+    this.#needs = needs;
+    this.upstream = parts.upstream;
+    this.response = parts.response;
+    this.state = parts.state;
+    this.request = new RequestView(needs.input.request);
+    // Bound, so that a plugin may take them out of `ctx`.
+    this.reject = (status, message, headers = {}) => {
+      const fields = new HeaderBuilder({});
+      for (const [name, value] of Object.entries(headers)) fields.set(name, value);
+      scope.reject(
+        new Rejection(asNumber(status, "status"), String(message), fields.overrides),
+      );
+    };
+    this.forward = (url) => {
+      if (needs.hook !== "beforeRequest") {
+        throw new TypeError("ctx.forward works in beforeRequest only");
+      }
+      scope.forward = String(url);
+    };
+    Object.freeze(this);
+  }
+
+  get user(): Json | undefined {
+    return this.#scope.user;
+  }
+
+  set user(user: Json | undefined) {
+    this.#scope.user = user;
+  }
+
+  get log(): Log {
+    return this.#needs.log();
+  }
+
+  get services(): Services {
+    return this.#needs.services();
+  }
+
+  get signal(): AbortSignal {
+    return this.#needs.signal();
   }
 }
+Object.freeze(Context.prototype);

@@ -28,25 +28,34 @@ export function listValues(name: string, value: Value | undefined): string[] {
   return name === "set-cookie" ? [...lines] : lines.flatMap(splitList);
 }
 
-/** Header overrides under construction. */
+/** Header overrides under construction; copied when the first one changes, which most hooks do not come to. */
 export class HeaderBuilder {
-  readonly overrides: Record<string, HeaderChange>;
+  readonly #base: HeaderOverrides;
+  #changed: Record<string, HeaderChange> | undefined;
 
   constructor(overrides: HeaderOverrides) {
-    this.overrides = bareMap(overrides);
+    this.#base = overrides;
+  }
+
+  get overrides(): HeaderOverrides {
+    return this.#changed ?? this.#base;
   }
 
   set(name: string, value: string): void {
-    this.overrides[fieldName(name)] = String(value);
+    this.#changes[fieldName(name)] = String(value);
   }
 
   append(name: string, value: string): void {
     const key = fieldName(name);
-    this.overrides[key] = appended(this.overrides[key], String(value));
+    this.#changes[key] = appended(this.#changes[key], String(value));
   }
 
   delete(name: string): void {
-    this.overrides[fieldName(name)] = [];
+    this.#changes[fieldName(name)] = [];
+  }
+
+  get #changes(): Record<string, HeaderChange> {
+    return this.#changed ??= bareMap(this.#base);
   }
 }
 

@@ -5,7 +5,7 @@
  */
 
 import type { HookFrame, HookResult, LogRecord } from "../protocol/messages.ts";
-import { isEmpty, type Patch } from "../protocol/patch.ts";
+import { isEmpty, jsonPatch, type Patch } from "../protocol/patch.ts";
 import { HookScope, Rejection } from "./context.ts";
 import { isolateLog, logRecord } from "./isolate_log.ts";
 import { describeError } from "./json.ts";
@@ -37,7 +37,7 @@ export async function runHook(
   const scope = new HookScope({
     hook: frame.hook,
     input: frame.ctx,
-    log: logs.log,
+    log: () => logs.log,
     services: () => needs.services(frame, deadline.signal),
     signal: deadline.signal,
   });
@@ -81,7 +81,7 @@ function proposed(scope: HookScope): Decision {
   if (scope.forward !== undefined) {
     return { action: "forward", url: scope.forward, ...section(patch) };
   }
-  return isEmpty(patch) ? { action: "continue" } : { action: "modify", patch };
+  return isEmpty(patch) ? { action: "continue" } : { action: "modify", patch: jsonPatch(patch) };
 }
 
 function rejected(rejection: Rejection, scope: HookScope): Decision {
@@ -96,7 +96,7 @@ function rejected(rejection: Rejection, scope: HookScope): Decision {
 }
 
 function section(patch: Patch): { readonly patch?: Patch } {
-  return isEmpty(patch) ? {} : { patch };
+  return isEmpty(patch) ? {} : { patch: jsonPatch(patch) };
 }
 
 async function callOnError(
@@ -162,13 +162,17 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 
 /** Collects what a hook logs; after `close` records go out by themselves. */
 class HookLogs {
-  readonly log: Log = isolateLog((record) => this.#add(record));
+  #log: Log | undefined;
   readonly #late: (record: LogRecord) => void;
   #records: LogRecord[] = [];
   #closed = false;
 
   constructor(late: (record: LogRecord) => void) {
     this.#late = late;
+  }
+
+  get log(): Log {
+    return this.#log ??= isolateLog((record) => this.#add(record));
   }
 
   close(): readonly LogRecord[] {

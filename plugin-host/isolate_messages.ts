@@ -22,6 +22,8 @@ export interface IsolateInit {
   readonly env: Readonly<Record<string, string>>;
   /** See `start_mark.ts`. */
   readonly mark: SharedArrayBuffer;
+  /** See `held_results.ts`. */
+  readonly held: SharedArrayBuffer;
 }
 
 export type IsolateReport =

@@ -57,7 +57,7 @@ Deno.exit(0);
 function accept(message: ToHost): void {
   switch (message.type) {
     case "ping":
-      return connection.send({ type: "pong", id: message.id, started: pool.started() });
+      return connection.send({ type: "pong", id: message.id, ...pool.progress() });
     case "replace":
       return void pool.replace(message.isolate, message.reason);
     case "retire":

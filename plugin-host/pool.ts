@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { FromHost, PluginManifest } from "../protocol/messages.ts";
+import type { FromHost, HookResult, PluginManifest } from "../protocol/messages.ts";
+import { HeldReader, newHeldMemory } from "./held_results.ts";
 import type { IsolateInit } from "./isolate_messages.ts";
 import { FirstReport, LoadTimeout, LOST_IN_LOADING } from "./first_report.ts";
 import { LoadError, pluginFiles } from "./loader.ts";
@@ -26,6 +27,7 @@ interface Isolate {
   readonly id: number;
   readonly worker: Worker;
   readonly mark: MarkReader;
+  readonly held: HeldReader;
   readonly report: FirstReport;
   readonly startedAt: number;
 }
@@ -87,7 +89,15 @@ export class IsolatePool {
     if (!generation || !lost) return;
     if (!lost.report.loaded) return lost.report.fail(new LoadError("plugins", LOST_IN_LOADING));
     generation.isolates.delete(isolate);
-    this.#options.send({ type: "isolate_lost", isolate, reason, started: lost.mark.seal() });
+    const started = lost.mark.seal();
+    const unsent = lost.held.read();
+    this.#options.send({
+      type: "isolate_lost",
+      isolate,
+      reason,
+      started,
+      ...(unsent.length > 0 ? { unsent } : {}),
+    });
     lost.worker.terminate();
     const isYoung = performance.now() - lost.startedAt < YOUNG_MS;
     generation.youngLosses = isYoung ? generation.youngLosses + 1 : 0;
@@ -121,18 +131,27 @@ export class IsolatePool {
     for (const isolate of generation?.isolates.values() ?? []) isolate.worker.terminate();
   }
 
-  /** For each isolate the id of the last hook it has started, also while its thread is stuck. */
-  started(): Record<string, number> {
+  /**
+   * What the threads of all isolates were about a moment ago, also where one is stuck: the id of the last hook it began, and the
+   * results that it may not have written.
+   */
+  progress(): Pick<Extract<FromHost, { type: "pong" }>, "started" | "unsent"> {
     const started: Record<string, number> = {};
+    const unsent: { readonly isolate: number; readonly results: readonly HookResult[] }[] = [];
     for (const generation of this.#generations.values()) {
-      for (const { id, mark } of generation.isolates.values()) started[id] = mark.read();
+      for (const { id, mark, held } of generation.isolates.values()) {
+        started[id] = mark.read();
+        const results = held.read();
+        if (results.length > 0) unsent.push({ isolate: id, results });
+      }
     }
-    return started;
+    return { started, ...(unsent.length > 0 ? { unsent } : {}) };
   }
 
   async #addIsolate(generation: Generation): Promise<readonly PluginManifest[]> {
     const id = ++this.#lastIsolate;
     const mark = newMark();
+    const held = newHeldMemory();
     const worker = new Worker(new URL(import.meta.resolve("./worker.ts")), {
       type: "module",
       name: `isolate-${id}`,
@@ -143,6 +162,7 @@ export class IsolatePool {
       id,
       worker,
       mark: new MarkReader(mark),
+      held: new HeldReader(held),
       report,
       startedAt: performance.now(),
     });
@@ -161,6 +181,7 @@ export class IsolatePool {
       dirUrl: generation.dirUrl,
       files: generation.files,
       mark,
+      held,
     };
     worker.postMessage(init, [port2]);
     try {

@@ -22,6 +22,11 @@ export class MarkWriter {
     this.#view = new Int32Array(memory);
   }
 
+  /** The isolate was given up: what it has not begun may run elsewhere. */
+  get sealed(): boolean {
+    return Atomics.load(this.#view, 0) === SEALED;
+  }
+
   /** Marks the hook as begun; `false` when the isolate was given up and must not run it. */
   begin(id: number): boolean {
     const begun = Atomics.compareExchange(this.#view, 0, this.#last, id | 0) === this.#last;

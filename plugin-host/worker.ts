@@ -5,6 +5,7 @@
  */
 
 import { setImmediate } from "node:timers";
+import { endsChain } from "../protocol/chain.ts";
 import { Connection } from "../protocol/connection.ts";
 import { FrameError } from "../protocol/frame.ts";
 import {
@@ -15,8 +16,11 @@ import {
   PROTOCOL_VERSION,
   type ToIsolate,
 } from "../protocol/messages.ts";
-import type { Json } from "../protocol/snapshot.ts";
+import { permittedPatch } from "../protocol/mutation_rules.ts";
+import { apply } from "../protocol/patch.ts";
+import type { BodyInfo, HookContext, Json } from "../protocol/snapshot.ts";
 import { runHook } from "./hook_runner.ts";
+import { HeldWriter } from "./held_results.ts";
 import type { IsolateInit, IsolateReport } from "./isolate_messages.ts";
 import { describeError } from "./json.ts";
 import { type LoadedPlugin, LoadError, loadPlugins } from "./loader.ts";
@@ -80,6 +84,7 @@ class Isolate {
   readonly #init: IsolateInit;
   readonly #connection: Connection<FromIsolate>;
   readonly #mark: MarkWriter;
+  readonly #held: HeldWriter;
   readonly #plugins = new Map<string, LoadedPlugin>();
   readonly #calls = new Map<number, PromiseWithResolvers<Json>>();
   readonly #waiting: HookFrame[] = [];
@@ -90,6 +95,7 @@ class Isolate {
     this.#init = init;
     this.#connection = connection;
     this.#mark = new MarkWriter(init.mark);
+    this.#held = new HeldWriter(init.held);
     for (const type of ["unhandledrejection", "error"]) {
       scope.addEventListener(type, (event) => this.#keepAlive(event));
     }
@@ -135,45 +141,97 @@ class Isolate {
     if (this.#beginning) return;
     this.#beginning = true;
     for (let frame = this.#waiting.shift(); frame; frame = this.#waiting.shift()) {
-      let ended = false;
-      void this.#runHook(frame).finally(() => ended = true);
-      for (let turn = 0; turn < PROMPT_TURNS && !ended; turn++) await undefined;
-      if (!ended) await new Promise<void>((resolve) => setImmediate(resolve));
+      const hooks = frame.chain?.length ?? 1;
+      if (!await isPrompt(this.#runChain(frame), hooks * PROMPT_TURNS)) {
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
       await this.#connection.flushed();
     }
     this.#beginning = false;
   }
 
-  async #runHook(frame: HookFrame): Promise<void> {
+  /** Runs the hooks that one message asks for; each is told what became of the ones before, as the gateway sees it. */
+  async #runChain({ chain, ...frame }: HookFrame): Promise<void> {
     if (!this.#mark.begin(frame.id)) return;
-    const loaded = this.#plugins.get(frame.plugin);
-    if (!loaded) {
-      return this.#sendResult(
-        failure(frame, new Error(`no plugin "${frame.plugin}" in this isolate`)),
-      );
+    if (!chain) return void this.#sendResult(await this.#runHook(frame));
+    let { draft } = frame.ctx;
+    for (const link of chain) {
+      if (this.#mark.sealed) return;
+      const ctx = { ...frame.ctx, draft };
+      const running = this.#runHook({
+        ...frame,
+        plugin: link.plugin,
+        ctx: link.readsBodies ? ctx : withoutBodies(ctx),
+      });
+      const result = await this.#flushingMeanwhile(running);
+      if (link === chain.at(-1) || endsChain(result, link)) return void this.#sendResult(result);
+      const held = await this.#holdResult(result);
+      if (endsChain(held, link)) return this.#flush();
+      if ("patch" in held && held.patch) {
+        const judge = { ownsCors: frame.ownsCors ?? false, denials: [] };
+        draft = apply(draft, permittedPatch(held.patch, judge));
+      }
     }
+  }
+
+  /** A hook that waits for something must not hold up what the earlier ones of its chain came to. */
+  async #flushingMeanwhile(running: Promise<HookResult>): Promise<HookResult> {
+    if (!await isPrompt(running)) this.#flush();
+    return await running;
+  }
+
+  async #runHook(frame: HookFrame): Promise<HookResult> {
+    const loaded = this.#plugins.get(frame.plugin);
+    if (!loaded) return failure(frame, new Error(`no plugin "${frame.plugin}" in this isolate`));
     const traceHeaders = {
       "x-request-id": frame.traceId,
       ...(frame.traceparent ? { traceparent: frame.traceparent } : {}),
     };
-    this.#sendResult(
-      await runHook(loaded.plugin, frame, {
-        services: (_, signal) => this.#services(traceHeaders, signal),
-        lateLog: (record, { plugin, traceId }) =>
-          this.#send({ type: "log", plugin, traceId, ...record }),
-      }),
-    );
+    return await runHook(loaded.plugin, frame, {
+      services: (_, signal) => this.#services(traceHeaders, signal),
+      lateLog: (record, { plugin, traceId }) =>
+        this.#send({ type: "log", plugin, traceId, ...record }),
+    });
   }
 
   #sendResult(result: HookResult): void {
+    this.#queue(result);
+    this.#flush();
+  }
+
+  /**
+   * Queues a result that another one will follow, where the host finds it if that one never comes.
+   *
+   * @returns what was queued
+   */
+  async #holdResult(result: HookResult): Promise<HookResult> {
+    const { frame, queued } = this.#queue(result);
+    if (!this.#held.add(frame)) {
+      this.#connection.flush();
+      await this.#connection.flushed();
+      this.#held.clear();
+    }
+    return queued;
+  }
+
+  #queue(result: HookResult): { readonly frame: Uint8Array; readonly queued: HookResult } {
     try {
-      this.#connection.send(result);
+      return { frame: this.#connection.hold(result), queued: result };
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      this.#connection.send(
-        failure(result, new Error("what the hook proposed is larger than a frame may be")),
-      );
+      const tooLarge = new Error("what the hook proposed is larger than a frame may be");
+      return this.#queue(failure(result, tooLarge));
     }
+  }
+
+  /** Writes what is queued, and forgets what was held when that is done. */
+  #flush(): void {
+    this.#connection.flush();
+    if (this.#held.usedBytes === 0) return;
+    const mark = this.#held.usedBytes;
+    void this.#connection.flushed().then(() => {
+      if (this.#held.usedBytes === mark) this.#held.clear();
+    });
   }
 
   #services(traceHeaders: Readonly<Record<string, string>>, signal: () => AbortSignal): Services {
@@ -222,6 +280,28 @@ class Isolate {
       // A log record larger than a frame: there is nobody to tell but the log.
     }
   }
+}
+
+/** Whether `work` ends without waiting for anything but itself. */
+async function isPrompt(work: Promise<unknown>, turns = PROMPT_TURNS): Promise<boolean> {
+  let ended = false;
+  const end = () => void (ended = true);
+  work.then(end, end);
+  for (let turn = 0; turn < turns && !ended; turn++) await undefined;
+  return ended;
+}
+
+/** For a plugin that reads none, also where another one of its chain does. */
+function withoutBodies({ request, response, draft }: HookContext): HookContext {
+  return {
+    request: { ...request, body: withoutBytes(request.body) },
+    ...(response ? { response: { ...response, body: withoutBytes(response.body) } } : {}),
+    draft,
+  };
+}
+
+function withoutBytes(body: BodyInfo): BodyInfo {
+  return body.kind === "inline" ? { kind: "inline", sizeBytes: body.sizeBytes } : body;
 }
 
 function failure(

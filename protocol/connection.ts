@@ -60,13 +60,29 @@ export class Connection<Out extends object> {
    * @throws {FrameError} when the message is over the frame limit; nothing was sent then
    */
   send(message: Out): void {
-    if (this.#closed || this.#deaf) return;
+    this.hold(message);
+    this.flush();
+  }
+
+  /**
+   * Queues one message for the next `send` or `flush`.
+   *
+   * @returns its frame
+   * @throws {FrameError} as `send`
+   */
+  hold(message: Out): Uint8Array {
     const frame = encodeFrame(message, this.#maxFrameBytes);
+    if (this.#closed || this.#deaf) return frame;
     this.#trace?.("out", message);
     this.#queue.push(frame);
     this.#queuedBytes += frame.length;
-    if (this.#queuedBytes > this.#maxQueuedBytes) return this.close();
-    this.#flushing ??= this.#flush();
+    if (this.#queuedBytes > this.#maxQueuedBytes) this.close();
+    return frame;
+  }
+
+  /** Begins to write what is queued. */
+  flush(): void {
+    if (this.#queue.length > 0) this.#flushing ??= this.#flush();
   }
 
   /**

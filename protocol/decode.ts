@@ -75,7 +75,7 @@ export function arrayOf<T>(decoder: Decoder<T>): Decoder<readonly T[]> {
 export function mapOf<T>(decoder: Decoder<T>): Decoder<{ readonly [key: string]: T }> {
   return (value, path) => {
     const map = record(value, path);
-    for (const key of Object.keys(map)) decoder(map[key], `${path}[${JSON.stringify(key)}]`);
+    for (const key of Object.keys(map)) decoder(map[key], `${path}["${key}"]`);
     return map as { readonly [key: string]: T };
   };
 }

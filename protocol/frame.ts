@@ -28,13 +28,28 @@ export function encodeFrame(
 ): Uint8Array<ArrayBuffer> {
   const json = JSON.stringify(value);
   // A UTF-16 unit takes at most 3 bytes, so one buffer serves without measuring first.
-  const frame = new Uint8Array(HEADER_BYTES + json.length * 3);
+  const frame = room(HEADER_BYTES + json.length * 3);
   const { written } = encoder.encodeInto(json, frame.subarray(HEADER_BYTES));
   if (written > maxFrameBytes) {
     throw new FrameError(`a frame of ${written} bytes is over the limit of ${maxFrameBytes}`);
   }
-  new DataView(frame.buffer).setUint32(0, written);
+  for (let at = 0; at < HEADER_BYTES; at++) frame[at] = written >>> (8 * (HEADER_BYTES - 1 - at));
+  if (frame.buffer === slab.buffer) slabUsed += HEADER_BYTES + written;
   return frame.subarray(0, HEADER_BYTES + written);
+}
+
+/** Small frames are cut from one buffer: making one for each takes longer than filling it. */
+const SLAB_BYTES = 64 * 1024;
+let slab = new Uint8Array(SLAB_BYTES);
+let slabUsed = 0;
+
+function room(bytes: number): Uint8Array<ArrayBuffer> {
+  if (bytes > SLAB_BYTES / 8) return new Uint8Array(bytes);
+  if (slabUsed + bytes > SLAB_BYTES) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  return slab.subarray(slabUsed, slabUsed + bytes);
 }
 
 /** Cuts a byte stream into frames. One decoder serves one connection; after an error it stays broken. */
@@ -78,7 +93,7 @@ export class FrameDecoder {
     const objects: object[] = [];
     let at = 0;
     while (bytes.length - at >= HEADER_BYTES) {
-      const length = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0);
+      const length = uint32(bytes, at);
       if (length === 0) throw new FrameError("a frame has length 0");
       if (length > this.#maxFrameBytes) {
         throw new FrameError(
@@ -92,7 +107,7 @@ export class FrameDecoder {
     }
     if (at > 0 || this.#heldBytes === 0) {
       this.#drop();
-      this.#hold(bytes.subarray(at));
+      if (at < bytes.length) this.#hold(bytes.subarray(at));
     }
     return objects;
   }
@@ -127,4 +142,10 @@ export class FrameDecoder {
     }
     return value;
   }
+}
+
+function uint32(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  for (let i = 0; i < HEADER_BYTES; i++) value = value * 256 + (bytes[at + i] ?? 0);
+  return value;
 }

@@ -124,6 +124,14 @@ const logRecord = object({
   fields: optional(mapOf(json)),
 });
 
+/** One of the hooks that one message asks for. */
+const chainLink = object({
+  plugin: string,
+  readsBodies: boolean,
+  /** The request ends where this hook throws. */
+  stopsOnError: boolean,
+});
+
 const thrown = object({ name: string, message: string, stack: optional(string) });
 
 /** What every result has, whatever the hook decided. */
@@ -199,10 +207,18 @@ const fromHost = union("type", {
     isolate: count,
     reason: string,
     started: number,
+    /** What hooks that ended came to, where that may not have been written on the isolate's own connection. */
+    unsent: optional(arrayOf(result)),
   }),
   log: backgroundLog,
   /** Per isolate the id of the last hook it began, also while its thread is stuck; compare with wrap-around. */
-  pong: object({ type: literal("pong"), id: count, started: mapOf(number) }),
+  pong: object({
+    type: literal("pong"),
+    id: count,
+    started: mapOf(number),
+    /** Per isolate as in `isolate_lost`. */
+    unsent: optional(arrayOf(object({ isolate: count, results: arrayOf(result) }))),
+  }),
 });
 
 const fromIsolate = union("type", {
@@ -233,7 +249,11 @@ const toIsolate = union("type", {
     type: literal("hook"),
     id: count,
     hook: hookName,
+    /** `*`: those of `chain` one after another, each with a result of its own under this id. */
     plugin: string,
+    chain: optional(arrayOf(chainLink)),
+    /** What of a hook's patch the next one of the chain sees depends on it (`mutation_rules.ts`). */
+    ownsCors: optional(boolean),
     traceId: string,
     traceparent: optional(string),
     timeoutMs: number,
@@ -251,6 +271,7 @@ export type Hello = Decoded<typeof hello>;
 export type PluginManifest = Decoded<typeof manifest>;
 export type LogRecord = Decoded<typeof logRecord>;
 export type HookFrame = Extract<ToIsolate, { type: "hook" }>;
+export type ChainLink = Decoded<typeof chainLink>;
 export type HookResult = Decoded<typeof result>;
 export type CallFrame = Extract<FromIsolate, { type: "call" }>;
 export type FromHost = Decoded<typeof fromHost>;

@@ -87,6 +87,38 @@ export function jsonEqual(a: unknown, b: unknown): boolean {
   return keys.every((key) => Object.hasOwn(right, key) && jsonEqual(left[key], right[key]));
 }
 
+/** `draft` for `JSON.stringify`, see `jsonMap`. */
+export function jsonDraft(draft: Draft): Draft {
+  const { upstream, response, state } = draft;
+  return {
+    ...draft,
+    upstream: { ...upstream, headers: jsonMap(upstream.headers) },
+    response: { ...response, headers: jsonMap(response.headers) },
+    state: jsonMap(state),
+  };
+}
+
+/** `patch` for `JSON.stringify`, see `jsonMap`. */
+export function jsonPatch(patch: Patch): Patch {
+  const { upstream, response, state } = patch;
+  return {
+    ...patch,
+    ...(upstream?.headers && { upstream: { ...upstream, headers: jsonMap(upstream.headers) } }),
+    ...(response?.headers && { response: { ...response, headers: jsonMap(response.headers) } }),
+    ...(state && { state: jsonMap(state) }),
+  };
+}
+
+/** A copy of `map` that `JSON.stringify` takes four times as fast as one without a prototype. For that and nothing else. */
+export function jsonMap<T>(map: { readonly [key: string]: T }): { readonly [key: string]: T } {
+  const copy: Record<string, T> = {};
+  for (const key in map) {
+    if (key !== "__proto__") copy[key] = map[key] as T;
+    else Object.defineProperty(copy, key, { value: map[key], enumerable: true });
+  }
+  return copy;
+}
+
 /** A copy of `map` without a prototype, so that no name in it means anything to the language. */
 export function bareMap<T>(map: { readonly [key: string]: T }): Record<string, T> {
   const copy: Record<string, T> = Object.create(null);
@@ -107,6 +139,7 @@ function diffMap<T>(
   base: { readonly [key: string]: T },
   next: { readonly [key: string]: T },
 ): Record<string, T | null> | undefined {
+  if (base === next) return undefined;
   let patch: Record<string, T | null> | undefined;
   const put = (key: string, value: T | null) => {
     patch ??= Object.create(null) as Record<string, T | null>;
@@ -142,7 +175,7 @@ type Present<T> = { [K in keyof T]: T[K] };
 /** Drops members that are `undefined`, which JSON would drop too. */
 function present<T extends object>(members: T): Present<T> {
   const kept: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(members)) if (value !== undefined) kept[key] = value;
+  for (const key in members) if (members[key] !== undefined) kept[key] = members[key];
   return kept as Present<T>;
 }
 

@@ -42,7 +42,19 @@ export class Balancer {
    * @param requestFor the request as this upstream is to get it (its Host field differs)
    * @throws {UpstreamError} of the upstream that was tried last
    */
-  async send(
+  send(
+    client: UpstreamClient,
+    requestFor: (origin: Origin) => UpstreamRequest,
+  ): Promise<UpstreamResponse> {
+    const [first] = this.#members;
+    // With nobody to turn to there is nothing to keep.
+    if (first && this.#members.length === 1) {
+      return client.send(first.origin, requestFor(first.origin));
+    }
+    return this.#sendInTurn(client, requestFor);
+  }
+
+  async #sendInTurn(
     client: UpstreamClient,
     requestFor: (origin: Origin) => UpstreamRequest,
   ): Promise<UpstreamResponse> {

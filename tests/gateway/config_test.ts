@@ -544,11 +544,6 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
   ],
   [{ processes: "all" }, 'processes: "all" is not an integer from 1 to 1024 or "auto"'],
   [{ processes: 0 }, "processes: 0 is not an integer from 1 to 1024"],
-  [
-    { hookDispatch: "per-phase", ...route({ hookDispatch: "per-phase" }) },
-    'hookDispatch: "per-phase" is not built yet; use "per-hook"\n' +
-    'routes[0].hookDispatch: "per-phase" is not built yet; use "per-hook"',
-  ],
 ];
 
 for (const [settings, expected] of MISTAKES) {

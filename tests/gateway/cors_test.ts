@@ -176,7 +176,7 @@ Deno.test("cors extends the upstream's Vary", () => {
 Deno.test("cors passthrough touches nothing", () => {
   const policy = corsPolicy("passthrough");
   const headers = { "access-control-allow-origin": "*" };
-  assertStrictEquals(policy.apply(headers, "https://x.net"), headers);
+  assertEquals(Object.entries(policy.apply(headers, "https://x.net")), Object.entries(headers));
   const request = new Headers({
     origin: "https://x.net",
     "access-control-request-method": "PUT",

@@ -5,7 +5,6 @@ import {
   requestHeaderMap,
   responseHeaderMap,
   stripMatcher,
-  toPairs,
 } from "../../gateway/headers.ts";
 import {
   clientAddress,
@@ -114,9 +113,9 @@ Deno.test("request headers: managed names and their aliases with _ and . are nev
 
 Deno.test("header maps: __proto__ and constructor are names like any other", () => {
   const map = responseHeaderMap([["__proto__", "a"], ["constructor", "b"], ["__PROTO__", "c"]]);
-  assertEquals(toPairs(map), [["__proto__", "a"], ["__proto__", "c"], ["constructor", "b"]]);
+  assertEquals(Object.entries(map), [["__proto__", ["a", "c"]], ["constructor", "b"]]);
   const next = applyOverrides(map, JSON.parse('{"__proto__": "x", "constructor": []}'));
-  assertEquals(toPairs(next), [["__proto__", "x"]]);
+  assertEquals(Object.entries(next), [["__proto__", "x"]]);
   assertEquals(Object.getPrototypeOf(next), null);
 });
 
@@ -135,7 +134,6 @@ Deno.test("response headers keep repeats in order and lose hop-by-hop fields and
     ["ETag", '"x"'],
   ]);
   assertEquals({ ...map }, { "set-cookie": ["a=1", "b=2, c", "d=3"], etag: '"x"' });
-  assertEquals(toPairs(map).map(([, value]) => value), ["a=1", "b=2, c", "d=3", '"x"']);
 });
 
 Deno.test("overrides replace, remove and append, and leave their inputs alone", () => {

@@ -17,7 +17,13 @@ function open(hook: HookName, ctx: HookContext = input()): HookScope {
   const services = (): Services => {
     throw new Error("no services in this test");
   };
-  return new HookScope({ hook, input: ctx, log: LOG, services, signal: () => AbortSignal.abort() });
+  return new HookScope({
+    hook,
+    input: ctx,
+    log: () => LOG,
+    services,
+    signal: () => AbortSignal.abort(),
+  });
 }
 
 /** The patch that `change` makes, as it is sent. */
@@ -406,7 +412,7 @@ Deno.test("services and signal are made when they are asked for", () => {
   const { ctx } = new HookScope({
     hook: "beforeRequest",
     input: input(),
-    log: LOG,
+    log: () => LOG,
     services: () => (made++, services),
     signal: () => (made++, signal),
   });

@@ -85,6 +85,15 @@ const RESULTS: { readonly [A in HookResult["action"]]: Extract<HookResult, { act
   },
 };
 
+const UNSENT = {
+  type: "result",
+  id: 1042,
+  plugin: "001-auth",
+  durationMs: 0.25,
+  action: "modify",
+  patch: { user: { id: "42" } },
+} as const;
+
 export const FROM_HOST: Examples<FromHost> = {
   hello: [{
     type: "hello",
@@ -122,6 +131,7 @@ export const FROM_HOST: Examples<FromHost> = {
     isolate: 2,
     reason: "Uncaught Error: out of memory",
     started: 1042,
+    unsent: [UNSENT],
   }],
   log: [{
     type: "log",
@@ -131,7 +141,10 @@ export const FROM_HOST: Examples<FromHost> = {
     plugin: "001-auth",
     traceId: "0af7651916cd43dd8448eb211c80319c",
   }],
-  pong: [{ type: "pong", id: 5, started: { "1": 1041, "2": -2147483648 } }],
+  pong: [
+    { type: "pong", id: 5, started: { "1": 1041, "2": -2147483648 } },
+    { type: "pong", id: 6, started: { "2": 1042 }, unsent: [{ isolate: 2, results: [UNSENT] }] },
+  ],
 };
 
 export const FROM_ISOLATE: Examples<FromIsolate> = {
@@ -213,6 +226,22 @@ export const TO_ISOLATE: Examples<ToIsolate> = {
         user: { id: "42" },
         state: { startedAt: 1700000000000 },
       },
+    },
+  }, {
+    type: "hook",
+    id: 9,
+    hook: "beforeRequest",
+    plugin: "*",
+    chain: [
+      { plugin: "001-auth", readsBodies: false, stopsOnError: true },
+      { plugin: "002-logging", readsBodies: true, stopsOnError: false },
+    ],
+    ownsCors: true,
+    traceId: "0af7651916cd43dd8448eb211c80319c",
+    timeoutMs: 100,
+    ctx: {
+      request: { ...REQUEST, body: { kind: "none" } },
+      draft: { upstream: { headers: {} }, response: { headers: {} }, state: {} },
     },
   }],
   return: [

@@ -35,6 +35,7 @@ export async function testGateway(options: TestGatewayOptions): Promise<TestGate
     pluginsDir: "./plugins",
     pluginPoolSize: 2,
     log: { format: "json", level: "debug" },
+    hookDispatch: Deno.env.get("CONDUIT_TEST_DISPATCH") ?? "per-hook",
     ...options.config,
   };
   await Deno.writeTextFile(join(dir, "conduit.config.json"), JSON.stringify(config));

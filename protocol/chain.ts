@@ -1,0 +1,16 @@
+/**
+ * Several hooks asked for by one message (`hookDispatch: "per-phase"`): what both ends must see alike.
+ *
+ * @module
+ */
+
+import type { ChainLink, HookResult } from "./messages.ts";
+
+/**
+ * Whether no further hook of a chain runs after this result. After a timeout the gateway decides, and asks for the rest
+ * anew: the isolate may have been slow to notice, and what it would go on with could be running elsewhere by then.
+ */
+export function endsChain(result: HookResult, { stopsOnError }: ChainLink): boolean {
+  if (result.action !== "continue") return result.action === "reject";
+  return result.timedOut === true || (result.error !== undefined && stopsOnError);
+}
