@@ -83,10 +83,13 @@ export class UpstreamClient {
     try {
       upload.run();
       const head = await readHead(conn);
-      const keepAlive = head.keepAlive && upload.done;
+      const framing = hasBody(request, head) ? head.framing : NO_BODY;
+      // What a response without a body declares, a faulty upstream may send all the same: as the next request's response.
+      const keepAlive = head.keepAlive && upload.done &&
+        (framing !== NO_BODY || !declaresBody(head));
       upload.stop();
       conn.disarm();
-      const decoder = bodyDecoder(hasBody(request, head) ? head.framing : NO_BODY);
+      const decoder = bodyDecoder(framing);
       const first = decode(conn, decoder);
       const isReusable = () => keepAlive && !decoder.closeDelimited && conn.input.length === 0;
       const body = decoder.done ? first : streamBody(conn, decoder, {
@@ -116,6 +119,10 @@ const NO_BODY = { kind: "length", lengthBytes: 0 } as const;
 /** RFC 9112 §6.3, rule 1. */
 function hasBody({ method }: UpstreamRequest, { status }: ResponseHead): boolean {
   return method !== "HEAD" && status !== 204 && status !== 304;
+}
+
+function declaresBody({ framing }: ResponseHead): boolean {
+  return framing.kind === "chunked" || (framing.kind === "length" && framing.lengthBytes > 0);
 }
 
 /**

@@ -88,6 +88,8 @@ export class HeadParser {
   #searched = 0;
   #status = 0;
   #http10 = false;
+  /** An interim response may end the connection too. */
+  #keepAlive = true;
   /** Four offsets for each field: name from, to, value from, to. */
   #offsets: number[] = [];
 
@@ -141,6 +143,9 @@ export class HeadParser {
     let to = at.end;
     while (from < to && isBlank(bytes[from])) from++;
     while (to > from && isBlank(bytes[to - 1])) to--;
+    if (to < at.end && bytes.subarray(to, at.end).includes(TAB)) {
+      refuseFraming(bytes.subarray(at.line, colon));
+    }
     this.#offsets.push(at.line - at.start, colon - at.start, from - at.start, to - at.start);
   }
 
@@ -153,9 +158,18 @@ export class HeadParser {
       headers.push([text.slice(at[i], at[i + 1]), text.slice(at[i + 2], at[i + 3])]);
     }
     const head = interpret(this.#status, headers, this.#http10);
+    this.#keepAlive &&= head.keepAlive;
     this.#line = this.#searched = this.#status = 0;
     this.#offsets = [];
-    return head;
+    return this.#keepAlive ? head : { ...head, keepAlive: false };
+  }
+}
+
+/** `chunked` with a tab behind it is `chunked` by RFC 9112 §5, and to llhttp another coding, whose body has no end. */
+function refuseFraming(name: Uint8Array): void {
+  const text = String.fromCharCode(...name);
+  if (text === "content-length" || text === "transfer-encoding") {
+    throw new Malformed("sent a framing field with a tab behind its value");
   }
 }
 

@@ -41,21 +41,27 @@ Deno.test("upstream client reuses a connection and says so", async () => {
   assertEquals(upstream.connections.length, 1);
 });
 
-Deno.test("upstream client reuses a connection after a streamed chunked body and after a HEAD", async () => {
-  await using upstream = rawUpstream(async (conn) => {
-    for (;;) {
-      const { method } = await conn.readRequest();
-      await conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
-      if (method === "GET") await conn.send("2\r\nab\r\n", "2;x=y\r\ncd\r\n0\r\nx-t: 1\r\n\r\n");
+for (const [declared, connections] of [["transfer-encoding: chunked\r\n", 2], ["", 1]] as const) {
+  const reuse = connections === 1 ? "and" : "and not";
+  Deno.test(`upstream client reuses a connection after a streamed chunked body, ${reuse} after a HEAD whose answer says ${JSON.stringify(declared)}`, async () => {
+    await using upstream = rawUpstream(async (conn) => {
+      for (;;) {
+        const { method } = await conn.readRequest();
+        const framing = method === "GET" ? "transfer-encoding: chunked\r\n" : declared;
+        await conn.send(`HTTP/1.1 200 OK\r\n${framing}\r\n`);
+        if (method === "GET") {
+          await conn.send("2\r\nab\r\n", "2;x=y\r\ncd\r\n0\r\nx-t: 1\r\n\r\n");
+        }
+      }
+    });
+    using client = disposableClient();
+    for (const method of ["GET", "GET", "HEAD", "GET"]) {
+      const response = await client.send(upstream.origin, upstreamRequest({ method }));
+      assertEquals(await bodyText(response), method === "GET" ? "abcd" : "");
     }
+    assertEquals(upstream.connections.length, connections);
   });
-  using client = disposableClient();
-  for (const method of ["GET", "HEAD", "GET"]) {
-    const response = await client.send(upstream.origin, upstreamRequest({ method }));
-    assertEquals(await bodyText(response), method === "GET" ? "abcd" : "");
-  }
-  assertEquals(upstream.connections.length, 1);
-});
+}
 
 Deno.test("upstream client writes head and small body byte for byte, and Content-Length where a body is expected", async () => {
   await using upstream = rawUpstream(async (conn) => {
