@@ -24,6 +24,13 @@ const GRACE_MS = 20;
 const MIN_SUSPECT_MS = 50;
 /** How long a hook may wait for a free isolate, all attempts together. */
 const DISPATCH_LIMIT_MS = 3000;
+/**
+ * Calls go to the first isolate that will come to them within so long, and to the least busy one where none will. An isolate that
+ * has several at hand reads and writes them together; on a machine with fewer cores than isolates that doubles the rate.
+ */
+const MAX_PACKED_WAIT_MS = 2;
+/** Calls that a blocked isolate may hold up. */
+const MAX_PACKED_CALLS = 16;
 /** How long the host may take to confirm that an isolate is given up. */
 const CONFIRM_LIMIT_MS = 2000;
 
@@ -176,9 +183,12 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     if (this.#closed) return pending.settle({ kind: "unavailable" });
     let best: IsolateLink | undefined;
     for (const link of this.#isolates.values()) {
-      if (link.suspectSince === undefined && (!best || link.pending.size < best.pending.size)) {
+      if (link.suspectSince !== undefined) continue;
+      if (link.pending.size < MAX_PACKED_CALLS && link.waitMs < MAX_PACKED_WAIT_MS) {
         best = link;
+        break;
       }
+      if (!best || link.pending.size < best.pending.size) best = link;
     }
     if (!best) this.#waiting.push(pending);
     else best.send(pending);

@@ -61,6 +61,11 @@ export class PendingHook {
     return this.#settle === undefined;
   }
 
+  /** What its hooks have taken so far. */
+  get spentMs(): number {
+    return this.#results.reduce((sum, { durationMs }) => sum + durationMs, 0);
+  }
+
   /** The hook whose result comes next. */
   get awaited(): ChainLink | undefined {
     return this.call.chain[this.#results.length];
@@ -107,6 +112,8 @@ export class IsolateLink implements Peer {
   /** When it last began or answered a hook, as far as we know. */
   #progressAt = 0;
   #pendingCalls = 0;
+  /** What a call takes: a moving average. NaN before the first one has ended. */
+  #callMs = NaN;
 
   constructor(
     from: { readonly isolate: number; readonly generation: number },
@@ -126,6 +133,11 @@ export class IsolateLink implements Peer {
 
   get open(): boolean {
     return !this.#connection.closed;
+  }
+
+  /** How long a further call would wait here, by what the last ones took; NaN as long as nothing is known. */
+  get waitMs(): number {
+    return this.pending.size * this.#callMs;
   }
 
   /** The host tells which hook it began last. */
@@ -200,6 +212,8 @@ export class IsolateLink implements Peer {
     }
     this.#progressAt = performance.now();
     if (!pending.accept(result)) {
+      const spentMs = pending.spentMs;
+      this.#callMs = Number.isNaN(this.#callMs) ? spentMs : this.#callMs * 0.9 + spentMs * 0.1;
       this.pending.delete(result.id);
       pending.settle({ kind: "answered" });
     }
