@@ -4,6 +4,7 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
 import { endsChain } from "../protocol/chain.ts";
 import {
   type CallFrame,
@@ -112,6 +113,7 @@ export class IsolateLink implements Peer {
   /** When it last began or answered a hook, as far as we know. */
   #progressAt = 0;
   #pendingCalls = 0;
+  #flushesSoon = false;
   /** What a call takes: a moving average. NaN before the first one has ended. */
   #callMs = NaN;
 
@@ -160,11 +162,22 @@ export class IsolateLink implements Peer {
     pending.sentAt = performance.now();
     this.pending.set(id, pending);
     try {
-      this.#connection.send({ type: "hook", id, ...asked(pending.call) });
+      this.#connection.hold({ type: "hook", id, ...asked(pending.call) });
+      this.#flushSoon();
     } catch (error) {
       this.pending.delete(id);
       pending.settle({ kind: "crashed", reason: errorText(error) }); // larger than a frame may be
     }
+  }
+
+  /** What requests ask for in one turn of the event loop is asked for together: a write costs more than most hooks. */
+  #flushSoon(): void {
+    if (this.#flushesSoon) return;
+    this.#flushesSoon = true;
+    setImmediate(() => {
+      this.#flushesSoon = false;
+      this.#connection.flush();
+    });
   }
 
   /** Takes results that the host found in an isolate which had no time to write them. Those that did arrive are passed over. */

@@ -5,7 +5,6 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
 import { Connection, type ConnectionOptions } from "../protocol/connection.ts";
 import { MessageError } from "../protocol/decode.ts";
 import {
@@ -76,10 +75,7 @@ export class PluginSocket {
   }
 
   async #serve(socket: Deno.UnixConn): Promise<void> {
-    const connection: PeerConnection = new Connection(socket, {
-      ...this.#options,
-      gather: endOfTurn,
-    });
+    const connection: PeerConnection = new Connection(socket, this.#options);
     this.#connections.add(connection);
     let peer: Peer | undefined;
     let problem: string | undefined;
@@ -117,9 +113,4 @@ export class PluginSocket {
     void connection.flushed().then(() => connection.close());
     throw new MessageError(answer);
   }
-}
-
-/** The hooks that requests ask for in one turn of the event loop are asked for together: a write costs more than a hook. */
-function endOfTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -19,8 +19,6 @@ export interface ConnectionOptions {
   readonly maxFrameBytes?: number;
   /** How much may wait for a peer that does not read, in bytes; beyond it the connection is closed. */
   readonly maxQueuedBytes?: number;
-  /** Resolves when what is queued is to be written; by default it is at once. What comes meanwhile goes out in the same write. */
-  readonly gather?: () => Promise<void>;
   /** Sees every message, for debugging. */
   readonly trace?: (direction: "in" | "out", message: object) => void;
 }
@@ -34,7 +32,6 @@ export class Connection<Out extends object> {
   readonly #decoder: FrameDecoder;
   readonly #maxFrameBytes: number;
   readonly #maxQueuedBytes: number;
-  readonly #gather: ConnectionOptions["gather"];
   readonly #trace: ConnectionOptions["trace"];
   #queue: Uint8Array[] = [];
   /** Of the queue and of the write that is under way. */
@@ -50,7 +47,6 @@ export class Connection<Out extends object> {
     this.#maxFrameBytes = options.maxFrameBytes ?? MAX_FRAME_BYTES;
     this.#maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
     this.#decoder = new FrameDecoder(this.#maxFrameBytes);
-    this.#gather = options.gather;
     this.#trace = options.trace;
   }
 
@@ -139,7 +135,6 @@ export class Connection<Out extends object> {
 
   async #flush(): Promise<void> {
     try {
-      await this.#gather?.();
       while (this.#queue.length > 0) {
         const bytes = this.#take();
         let written = 0;

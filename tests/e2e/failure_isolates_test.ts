@@ -26,6 +26,8 @@ export default {
       case "/stray-rejection": Promise.reject(new Error("nobody catches this")); return;
       case "/stray-throw": setTimeout(() => { throw new Error("nobody catches this"); }, 0); return;
       case "/wait": await new Promise((resolve) => setTimeout(resolve, 1000)); return;
+      // Long enough that the next call goes to another isolate.
+      case "/who": await new Promise((resolve) => setTimeout(resolve, 10)); return;
       case "/busy": for (const until = performance.now() + 8; performance.now() < until;) {} return;
     }
   },
