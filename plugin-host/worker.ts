@@ -33,6 +33,11 @@ import { MarkWriter } from "./start_mark.ts";
 
 /** Calls of one isolate that may wait for the gateway at a time; a further one is refused. */
 const MAX_PENDING_CALLS = 1000;
+/**
+ * How long a chain of hooks may run without a word to the gateway, which knows that a hook began only by the result before it:
+ * less than the time after which it takes one to be late (`GRACE_MS` there).
+ */
+const MAX_HELD_MS = 5;
 /** Most hooks have ended after so many turns of the microtask queue. */
 const PROMPT_TURNS = 16;
 
@@ -155,6 +160,7 @@ class Isolate {
     if (!this.#mark.begin(frame.id)) return;
     if (!chain) return void this.#sendResult(await this.#runHook(frame));
     let { draft } = frame.ctx;
+    let toldAt = performance.now();
     for (const link of chain) {
       if (this.#mark.sealed) return;
       const ctx = { ...frame.ctx, draft };
@@ -165,18 +171,22 @@ class Isolate {
       });
       const result = await this.#flushingMeanwhile(running);
       if (link === chain.at(-1) || endsChain(result, link)) return void this.#sendResult(result);
-      const held = await this.#holdResult(result);
-      if (endsChain(held, link)) return this.#flush();
-      if ("patch" in held && held.patch) {
+      const { frame: bytes, queued } = this.#queue(result);
+      if (performance.now() - toldAt > MAX_HELD_MS || !this.#held.add(bytes)) {
+        await this.#flush();
+        toldAt = performance.now();
+      }
+      if (endsChain(queued, link)) return await this.#flush();
+      if ("patch" in queued && queued.patch) {
         const judge = { ownsCors: frame.ownsCors ?? false, denials: [] };
-        draft = apply(draft, permittedPatch(held.patch, judge));
+        draft = apply(draft, permittedPatch(queued.patch, judge));
       }
     }
   }
 
   /** A hook that waits for something must not hold up what the earlier ones of its chain came to. */
   async #flushingMeanwhile(running: Promise<HookResult>): Promise<HookResult> {
-    if (!await isPrompt(running)) this.#flush();
+    if (!await isPrompt(running)) void this.#flush();
     return await running;
   }
 
@@ -196,24 +206,10 @@ class Isolate {
 
   #sendResult(result: HookResult): void {
     this.#queue(result);
-    this.#flush();
+    void this.#flush();
   }
 
-  /**
-   * Queues a result that another one will follow, where the host finds it if that one never comes.
-   *
-   * @returns what was queued
-   */
-  async #holdResult(result: HookResult): Promise<HookResult> {
-    const { frame, queued } = this.#queue(result);
-    if (!this.#held.add(frame)) {
-      this.#connection.flush();
-      await this.#connection.flushed();
-      this.#held.clear();
-    }
-    return queued;
-  }
-
+  /** @returns the frame, and the result that is in it */
   #queue(result: HookResult): { readonly frame: Uint8Array; readonly queued: HookResult } {
     try {
       return { frame: this.#connection.hold(result), queued: result };
@@ -224,14 +220,12 @@ class Isolate {
     }
   }
 
-  /** Writes what is queued, and forgets what was held when that is done. */
-  #flush(): void {
+  /** Writes what is queued. What was held is forgotten when that is done, unless more was held meanwhile. */
+  async #flush(): Promise<void> {
     this.#connection.flush();
-    if (this.#held.usedBytes === 0) return;
-    const mark = this.#held.usedBytes;
-    void this.#connection.flushed().then(() => {
-      if (this.#held.usedBytes === mark) this.#held.clear();
-    });
+    const { usedBytes } = this.#held;
+    await this.#connection.flushed();
+    if (usedBytes > 0 && this.#held.usedBytes === usedBytes) this.#held.clear();
   }
 
   #services(traceHeaders: Readonly<Record<string, string>>, signal: () => AbortSignal): Services {

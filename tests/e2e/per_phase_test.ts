@@ -61,6 +61,27 @@ for (
   });
 }
 
+Deno.test("per-phase: the time limit is that of each hook, also where hooks keep their isolate busy", async () => {
+  const busy = `export default { beforeRequest(ctx) {
+    for (const until = performance.now() + 300; performance.now() < until;);
+    ctx.upstream.appendHeader("x-steps", "done");
+  } };`;
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({
+    config: {
+      hookDispatch: "per-phase",
+      hookTimeoutMs: 600,
+      hardCeilingMs: 1000,
+      onHookTimeout: "continue",
+      routes: [{ path: "/*", upstream: upstream.url }],
+    },
+    plugins: { "001-a.ts": busy, "002-b.ts": busy, "003-c.ts": busy, "004-d.ts": busy },
+  });
+  await (await gateway.fetch("/")).body?.cancel();
+  assertEquals(upstream.seen[0]?.headers["x-steps"], "done, done, done, done");
+  assertEquals(gateway.logs.filter(({ level }) => level === "warn"), []);
+});
+
 Deno.test("per-phase: one message asks for a phase, and each hook has its own result, place and time", async () => {
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
