@@ -5,9 +5,7 @@
  */
 
 import { setImmediate } from "node:timers";
-import { endsChain } from "../protocol/chain.ts";
 import { Connection } from "../protocol/connection.ts";
-import { FrameError } from "../protocol/frame.ts";
 import {
   decodeToIsolate,
   type FromIsolate,
@@ -16,11 +14,10 @@ import {
   PROTOCOL_VERSION,
   type ToIsolate,
 } from "../protocol/messages.ts";
-import { permittedPatch } from "../protocol/mutation_rules.ts";
-import { apply } from "../protocol/patch.ts";
-import type { BodyInfo, HookContext, Json } from "../protocol/snapshot.ts";
-import { runHook } from "./hook_runner.ts";
+import type { Json } from "../protocol/snapshot.ts";
+import { ChainRunner, failure } from "./chain_runner.ts";
 import { HeldWriter } from "./held_results.ts";
+import { runHook } from "./hook_runner.ts";
 import type { IsolateInit, IsolateReport } from "./isolate_messages.ts";
 import { describeError } from "./json.ts";
 import { type LoadedPlugin, LoadError, loadPlugins } from "./loader.ts";
@@ -33,13 +30,6 @@ import { MarkWriter } from "./start_mark.ts";
 
 /** Calls of one isolate that may wait for the gateway at a time; a further one is refused. */
 const MAX_PENDING_CALLS = 1000;
-/**
- * How long a chain of hooks may run without a word to the gateway, which knows that a hook began only by the result before it:
- * less than the time after which it takes one to be late (`GRACE_MS` there).
- */
-const MAX_HELD_MS = 5;
-/** Most hooks have ended after so many turns of the microtask queue. */
-const PROMPT_TURNS = 16;
 
 const scope = globalThis as unknown as {
   onmessage: ((event: MessageEvent<IsolateInit>) => void) | null;
@@ -88,8 +78,7 @@ async function giveUpSocket(path: string): Promise<void> {
 class Isolate {
   readonly #init: IsolateInit;
   readonly #connection: Connection<FromIsolate>;
-  readonly #mark: MarkWriter;
-  readonly #held: HeldWriter;
+  readonly #chains: ChainRunner;
   readonly #plugins = new Map<string, LoadedPlugin>();
   readonly #calls = new Map<number, PromiseWithResolvers<Json>>();
   readonly #waiting: HookFrame[] = [];
@@ -99,8 +88,12 @@ class Isolate {
   constructor(init: IsolateInit, connection: Connection<FromIsolate>) {
     this.#init = init;
     this.#connection = connection;
-    this.#mark = new MarkWriter(init.mark);
-    this.#held = new HeldWriter(init.held);
+    this.#chains = new ChainRunner({
+      connection,
+      mark: new MarkWriter(init.mark),
+      held: new HeldWriter(init.held),
+      runHook: (frame) => this.#runHook(frame),
+    });
     for (const type of ["unhandledrejection", "error"]) {
       scope.addEventListener(type, (event) => this.#keepAlive(event));
     }
@@ -146,48 +139,12 @@ class Isolate {
     if (this.#beginning) return;
     this.#beginning = true;
     for (let frame = this.#waiting.shift(); frame; frame = this.#waiting.shift()) {
-      const hooks = frame.chain?.length ?? 1;
-      if (!await isPrompt(this.#runChain(frame), hooks * PROMPT_TURNS)) {
+      if (!await this.#chains.begin(frame)) {
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
       await this.#connection.flushed();
     }
     this.#beginning = false;
-  }
-
-  /** Runs the hooks that one message asks for; each is told what became of the ones before, as the gateway sees it. */
-  async #runChain({ chain, ...frame }: HookFrame): Promise<void> {
-    if (!this.#mark.begin(frame.id)) return;
-    if (!chain) return void this.#sendResult(await this.#runHook(frame));
-    let { draft } = frame.ctx;
-    let toldAt = performance.now();
-    for (const link of chain) {
-      if (this.#mark.sealed) return;
-      const ctx = { ...frame.ctx, draft };
-      const running = this.#runHook({
-        ...frame,
-        plugin: link.plugin,
-        ctx: link.readsBodies ? ctx : withoutBodies(ctx),
-      });
-      const result = await this.#flushingMeanwhile(running);
-      if (link === chain.at(-1) || endsChain(result, link)) return void this.#sendResult(result);
-      const { frame: bytes, queued } = this.#queue(result);
-      if (performance.now() - toldAt > MAX_HELD_MS || !this.#held.add(bytes)) {
-        await this.#flush();
-        toldAt = performance.now();
-      }
-      if (endsChain(queued, link)) return await this.#flush();
-      if ("patch" in queued && queued.patch) {
-        const judge = { ownsCors: frame.ownsCors ?? false, denials: [] };
-        draft = apply(draft, permittedPatch(queued.patch, judge));
-      }
-    }
-  }
-
-  /** A hook that waits for something must not hold up what the earlier ones of its chain came to. */
-  async #flushingMeanwhile(running: Promise<HookResult>): Promise<HookResult> {
-    if (!await isPrompt(running)) void this.#flush();
-    return await running;
   }
 
   async #runHook(frame: HookFrame): Promise<HookResult> {
@@ -202,30 +159,6 @@ class Isolate {
       lateLog: (record, { plugin, traceId }) =>
         this.#send({ type: "log", plugin, traceId, ...record }),
     });
-  }
-
-  #sendResult(result: HookResult): void {
-    this.#queue(result);
-    void this.#flush();
-  }
-
-  /** @returns the frame, and the result that is in it */
-  #queue(result: HookResult): { readonly frame: Uint8Array; readonly queued: HookResult } {
-    try {
-      return { frame: this.#connection.hold(result), queued: result };
-    } catch (error) {
-      if (!(error instanceof FrameError)) throw error;
-      const tooLarge = new Error("what the hook proposed is larger than a frame may be");
-      return this.#queue(failure(result, tooLarge));
-    }
-  }
-
-  /** Writes what is queued. What was held is forgotten when that is done, unless more was held meanwhile. */
-  async #flush(): Promise<void> {
-    this.#connection.flush();
-    const { usedBytes } = this.#held;
-    await this.#connection.flushed();
-    if (usedBytes > 0 && this.#held.usedBytes === usedBytes) this.#held.clear();
   }
 
   #services(traceHeaders: Readonly<Record<string, string>>, signal: () => AbortSignal): Services {
@@ -274,40 +207,4 @@ class Isolate {
       // A log record larger than a frame: there is nobody to tell but the log.
     }
   }
-}
-
-/** Whether `work` ends without waiting for anything but itself. */
-async function isPrompt(work: Promise<unknown>, turns = PROMPT_TURNS): Promise<boolean> {
-  let ended = false;
-  const end = () => void (ended = true);
-  work.then(end, end);
-  for (let turn = 0; turn < turns && !ended; turn++) await undefined;
-  return ended;
-}
-
-/** For a plugin that reads none, also where another one of its chain does. */
-function withoutBodies({ request, response, draft }: HookContext): HookContext {
-  return {
-    request: { ...request, body: withoutBytes(request.body) },
-    ...(response ? { response: { ...response, body: withoutBytes(response.body) } } : {}),
-    draft,
-  };
-}
-
-function withoutBytes(body: BodyInfo): BodyInfo {
-  return body.kind === "inline" ? { kind: "inline", sizeBytes: body.sizeBytes } : body;
-}
-
-function failure(
-  { id, plugin }: { readonly id: number; readonly plugin: string },
-  error: Error,
-): HookResult {
-  return {
-    type: "result",
-    id,
-    plugin,
-    action: "continue",
-    error: describeError(error),
-    durationMs: 0,
-  };
 }
