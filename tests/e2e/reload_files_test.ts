@@ -152,9 +152,11 @@ Deno.test("reload: identical content, a test file, a hidden file and node_module
   // A change that counts, later than all of those: when it is live, they have been seen.
   await gateway.savePlugin("002-b.ts", plugin("seen"));
   await live(gateway, "one, seen");
+  await gateway.until(() => reloads(gateway) >= 1, { what: "the log to say so" });
   assertEquals(reloads(gateway), 1);
   await gateway.savePlugin("002-b.ts", plugin("two"));
   await live(gateway, "one, two");
+  await gateway.until(() => reloads(gateway) >= 2, { what: "the log to say so again" });
   assertEquals(reloads(gateway), 2, "content that was there before is loaded again");
 });
 
