@@ -10,12 +10,13 @@ import { checkReport } from "./gateway/check.ts";
 import { type Config, ConfigError, loadConfig } from "./gateway/config.ts";
 import { errorText } from "./gateway/errors.ts";
 import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
-import { PluginLoadError } from "./gateway/host_process.ts";
 import { ListenError } from "./gateway/listen.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
+import { PluginLoadError } from "./gateway/plugin_errors.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
 import { PrivateDirError } from "./gateway/private_dir.ts";
+import { keepRunning, stopSignal } from "./gateway/process_events.ts";
 import {
   joinProcesses,
   PROCESS_COMMAND,
@@ -32,7 +33,13 @@ import {
   startGateway,
 } from "./gateway/server.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
-import { denoWord, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
+import {
+  authorModules,
+  denoWord,
+  InitError,
+  initProject,
+  typeDeclarations,
+} from "./plugin-host/author_files.ts";
 
 const EXIT = { ok: 0, wrong: 1, usage: 2, internal: 70 } as const;
 const DEFAULT_CONFIG = "conduit.config.json";
@@ -163,7 +170,7 @@ async function run(configFile: string): Promise<number> {
   if (count === 1) return await serve(config);
   const { log, flush } = startLog({ ...config.log, write: writeSharedLog });
   keepRunning(log);
-  const stopped = stopSignal({ log, flush });
+  const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
   const env = (name: string) => Deno.env.get(name);
   try {
     const { version } = project;
@@ -196,7 +203,7 @@ async function serve(
     },
   );
   keepRunning(log);
-  const stopped = told ?? stopSignal({ log, flush });
+  const stopped = told ?? stopSignal({ log, flush, exitCode: EXIT.internal });
   try {
     const options = {
       ...await gatewayOptions({ log, print: dev ? print : undefined }),
@@ -278,15 +285,12 @@ async function gatewayOptions(
     readonly print?: ((block: string) => void) | undefined;
   },
 ): Promise<GatewayOptions> {
-  const here = fromFileUrl(import.meta.resolve("./"));
+  const here = fromFileUrl(HERE);
   return {
     log,
     dev: print && {
       print,
-      modules: {
-        "conduit/plugin": import.meta.resolve("./plugin-host/mod.ts"),
-        "conduit/testing": import.meta.resolve("./plugin-host/testing.ts"),
-      },
+      modules: authorModules(HERE),
     },
     version: project.version,
     env: (name) => Deno.env.get(name),
@@ -295,46 +299,13 @@ async function gatewayOptions(
       entry: `${here}plugin-host/main.ts`,
       sources: [`${here}plugin-host`, `${here}protocol`],
     },
-    ...(Deno.env.get("CONDUIT_TRACE_IPC") === "1" ? { traceIpc: traceIpc } : {}),
+    ...(Deno.env.get("CONDUIT_TRACE_IPC") === "1" ? { traceIpc } : {}),
   };
 }
 
 function traceIpc(direction: "in" | "out", message: object): void {
   const text = JSON.stringify("secret" in message ? { ...message, secret: "***" } : message);
   printError(`ipc ${direction === "in" ? "<-" : "->"} ${text}\n`);
-}
-
-/** Resolves at the first SIGTERM or SIGINT; the second ends the process. */
-function stopSignal(
-  { log, flush }: { readonly log: Log; readonly flush: () => void },
-): Promise<undefined> {
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  let received = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => {
-      if (received) {
-        log.warn("stopped at once", { signal });
-        flush();
-        Deno.exit(EXIT.internal);
-      }
-      received = true;
-      log.info("stopping", { signal });
-      resolve(undefined);
-    });
-  }
-  return promise;
-}
-
-/** A mistake of ours in one request must not end all the others. */
-function keepRunning(log: Log): void {
-  addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    log.error("unhandled rejection in the gateway", { error: event.reason });
-  });
-  addEventListener("error", (event) => {
-    event.preventDefault();
-    log.error("uncaught error in the gateway", { error: event.error });
-  });
 }
 
 function print(text: string): Promise<number> {

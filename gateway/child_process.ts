@@ -4,6 +4,7 @@
  * @module
  */
 
+import { encodeJsonLine } from "../protocol/json_lines.ts";
 import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
 import type { HostCommand } from "./sandbox.ts";
@@ -41,7 +42,7 @@ export class ChildProcess {
 
   write(line: object): void {
     // A process that is gone cannot be written to; its end is reported by itself.
-    this.#stdin.write(new TextEncoder().encode(`${JSON.stringify(line)}\n`)).catch(() => {});
+    this.#stdin.write(encodeJsonLine(line)).catch(() => {});
   }
 
   kill(): void {

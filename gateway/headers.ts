@@ -96,16 +96,6 @@ export function responseHeaderMap(pairs: readonly (readonly [string, string])[])
   return map;
 }
 
-/** Adds one pair for each line of a field. */
-export function addField(
-  pairs: [name: string, value: string][],
-  name: string,
-  value: string | readonly string[],
-): void {
-  if (typeof value === "string") pairs.push([name, value]);
-  else for (const one of value) pairs.push([name, one]);
-}
-
 /** An empty map to build a `HeaderMap` in. */
 export function newHeaderMap(): Record<string, string | readonly string[]> {
   return Object.create(null);

@@ -12,48 +12,17 @@ import type { Config } from "./config.ts";
 import { Generation } from "./generation.ts";
 import { type IsolateEvents, IsolateLink } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
+import { HostGoneError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
 import { type HostCommand, pluginHosts } from "./sandbox.ts";
 
 /** How long plugins may take to load, and the process to come up on top of it. */
-export const LOAD_TIMEOUT_MS = 10_000;
+const LOAD_TIMEOUT_MS = 10_000;
 const START_TIMEOUT_MS = LOAD_TIMEOUT_MS + 10_000;
 const PING_TIMEOUT_MS = 1000;
 /** How long an orderly end may take before the process is killed. */
 const END_TIMEOUT_MS = 1000;
-
-/** Where a plugin's file is wrong; `path` is that of the copy which was loaded. */
-export interface PluginPlace {
-  readonly path: string;
-  readonly line: number;
-  readonly column: number;
-}
-
-/** A set of plugins that did not load. The message names the file, the place and the reason. */
-export class PluginLoadError extends Error {
-  override readonly name = "PluginLoadError";
-  readonly blocked: boolean;
-  readonly place: PluginPlace | undefined;
-
-  constructor(
-    message: string,
-    options: {
-      readonly blocked?: boolean;
-      readonly place?: PluginPlace | undefined;
-      readonly cause?: unknown;
-    } = {},
-  ) {
-    super(message, options);
-    this.blocked = options.blocked ?? false;
-    this.place = options.place;
-  }
-}
-
-/** The process ended, or never came up. */
-export class HostGoneError extends Error {
-  override readonly name = "HostGoneError";
-}
 
 export interface HostNeeds {
   readonly config: Config;

@@ -72,11 +72,9 @@ export class PendingHook {
     return this.call.chain[this.#results.length];
   }
 
-  /** Takes the result of `awaited`. @returns whether another one will come */
-  accept(result: HookResult): boolean {
-    const isLast = !this.awaited || endsChain(result, this.awaited);
+  /** Takes the result of `awaited`. */
+  accept(result: HookResult): void {
     this.#results.push(result);
-    return !isLast && this.awaited !== undefined;
   }
 
   /** The first outcome counts; later ones are dropped. */
@@ -224,7 +222,8 @@ export class IsolateLink implements Peer {
       );
     }
     this.#progressAt = performance.now();
-    if (!pending.accept(result)) {
+    pending.accept(result);
+    if (endsChain(result, pending.call.chain)) {
       const spentMs = pending.spentMs;
       this.#callMs = Number.isNaN(this.#callMs) ? spentMs : this.#callMs * 0.9 + spentMs * 0.1;
       this.pending.delete(result.id);
@@ -234,9 +233,8 @@ export class IsolateLink implements Peer {
   }
 
   /** What comes of a call that was given up; only its end matters. */
-  #onLate({ call: { chain } }: PendingHook, result: HookResult): void {
-    const link = chain.find((each) => each.plugin === result.plugin);
-    if (!link || link === chain.at(-1) || endsChain(result, link)) this.pending.delete(result.id);
+  #onLate({ call }: PendingHook, result: HookResult): void {
+    if (endsChain(result, call.chain)) this.pending.delete(result.id);
     this.#progressAt = performance.now();
     this.#events.onAnswer(this);
   }

@@ -225,10 +225,11 @@ async function* walk(dir: string, above: readonly string[] = []): AsyncGenerator
   }
 }
 
-async function exists(path: string): Promise<boolean> {
+export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
-async function sha256(bytes: Uint8Array): Promise<string> {
+/** In hex. */
+export async function sha256(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(bytes))).toHex();
 }

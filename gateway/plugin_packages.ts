@@ -8,8 +8,10 @@
 import { join } from "@std/path";
 import type { Json } from "../protocol/snapshot.ts";
 import { errorText } from "./errors.ts";
-import { PluginLoadError } from "./host_process.ts";
 import { parseJsonText } from "./json_text.ts";
+import { PluginLoadError } from "./plugin_errors.ts";
+import { exists, sha256 } from "./plugin_files.ts";
+import { denoEnvironment } from "./sandbox.ts";
 
 /** One set of packages. */
 export interface PluginPackages {
@@ -55,7 +57,7 @@ export async function linkPackages(
   { dir, imports }: PluginPackages,
   denoDir: string,
 ): Promise<void> {
-  if (!await isThere(dir)) {
+  if (!await exists(dir)) {
     throw new PluginLoadError(
       `deno.json: ${
         Object.values(imports).join(", ")
@@ -64,7 +66,7 @@ export async function linkPackages(
   }
   await Deno.mkdir(denoDir, { recursive: true });
   const link = join(denoDir, "npm");
-  if (!await isThere(link)) await Deno.symlink(join(dir, "npm"), link);
+  if (!await exists(link)) await Deno.symlink(join(dir, "npm"), link);
 }
 
 /**
@@ -80,7 +82,7 @@ export async function installPackages(
   { deno, env }: { readonly deno: string; readonly env: Environment },
 ): Promise<PluginPackages | undefined> {
   const wanted = await namedPackages(pluginsDir, env);
-  if (!wanted || await isThere(wanted.dir)) return wanted;
+  if (!wanted || await exists(wanted.dir)) return wanted;
   const root = packagesRoot(env);
   await Deno.mkdir(root, { recursive: true, mode: 0o700 });
   const draft = await Deno.makeTempDir({ dir: root });
@@ -89,7 +91,7 @@ export async function installPackages(
     await gatherRegistries(join(draft, "npm"));
     if (lock !== wanted.lock) await Deno.writeTextFile(join(pluginsDir, "deno.lock"), lock);
     const dir = await packagesDir(wanted.imports, lock, env);
-    if (!await isThere(dir)) await Deno.rename(draft, dir);
+    if (!await exists(dir)) await Deno.rename(draft, dir);
     return { ...wanted, lock, dir };
   } finally {
     await Deno.remove(draft, { recursive: true }).catch(() => {}); // renamed, if all went well
@@ -137,8 +139,7 @@ async function packagesDir(
   env: Environment,
 ): Promise<string> {
   const what = new TextEncoder().encode(JSON.stringify([Deno.version.deno, imports, lock ?? ""]));
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", what)).toHex();
-  return join(packagesRoot(env), hash.slice(0, 32));
+  return join(packagesRoot(env), (await sha256(what)).slice(0, 32));
 }
 
 function packagesRoot(env: Environment): string {
@@ -162,7 +163,7 @@ async function fetchPackages(
   const { success, stderr } = await new Deno.Command(deno, {
     args: ["install", "--quiet", "--config", configFile, "--lock", lockFile],
     cwd: draft,
-    env: { DENO_DIR: draft, DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+    env: denoEnvironment(draft),
     stdin: "null",
     stdout: "null",
   }).output();
@@ -191,8 +192,4 @@ async function readIfThere(file: string): Promise<string | undefined> {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }

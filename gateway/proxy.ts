@@ -4,14 +4,14 @@
  * @module
  */
 
-import { applyOverrides, overlay } from "../protocol/headers.ts";
+import { applyOverrides, overlay, valueList } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import { Body, type BodySource } from "./body_store.ts";
 import type { Route } from "./config.ts";
 import { ClientGone, EdgeError, UpstreamError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
-import { addField, responseHeaderMap } from "./headers.ts";
+import { responseHeaderMap } from "./headers.ts";
 import type { Log } from "./log.ts";
 import { strippedPath } from "./router.ts";
 import { Balancer } from "./upstream/balancer.ts";
@@ -120,10 +120,11 @@ function upstreamFields(
   const proposed = applyOverrides(base, exchange.draft.upstream.headers);
   const fields: [string, string][] = [["host", host]];
   for (const name in proposed) {
-    if (!(name in managed)) addField(fields, name, proposed[name] as string | readonly string[]);
+    if (name in managed) continue;
+    for (const value of valueList(proposed[name])) fields.push([name, value]);
   }
   for (const name in managed) {
-    addField(fields, name, managed[name] as string | readonly string[]);
+    for (const value of valueList(managed[name])) fields.push([name, value]);
   }
   return fields;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { overlay } from "../protocol/headers.ts";
+import { overlay, valueList } from "../protocol/headers.ts";
 import type { DraftBody, HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
 import type { Body } from "./body_store.ts";
 import type { EdgeError } from "./errors.ts";
@@ -75,9 +75,7 @@ export function toResponse(
   const response = new Response(isBodiless ? null : body, { status });
   const fields = response.headers;
   for (const name in headers) {
-    const value = headers[name] as string | readonly string[];
-    if (typeof value === "string") fields.append(name, value);
-    else for (const one of value) fields.append(name, one);
+    for (const value of valueList(headers[name])) fields.append(name, value);
   }
   if (announced !== undefined && status !== 204) fields.set("content-length", String(announced));
   return response;

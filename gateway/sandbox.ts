@@ -90,14 +90,18 @@ export function hostCommand(
       ...(names.length > 0 ? [list("--allow-env", names)] : []),
       files.entry,
     ],
-    env: {
-      ...pluginEnv,
-      DENO_DIR: files.denoDir,
-      DENO_NO_PACKAGE_JSON: "1",
-      DENO_NO_UPDATE_CHECK: "1",
-      NO_COLOR: "1",
-    },
+    env: { ...pluginEnv, ...denoEnvironment(files.denoDir) },
   };
+}
+
+/** What each Deno that works for the gateway is told: where its cache is, and to look at nothing that it was not shown. */
+export function denoEnvironment(denoDir: string) {
+  return {
+    DENO_DIR: denoDir,
+    DENO_NO_PACKAGE_JSON: "1",
+    DENO_NO_UPDATE_CHECK: "1",
+    NO_COLOR: "1",
+  } as const;
 }
 
 function hostPort({ hostname, port }: Origin): string {

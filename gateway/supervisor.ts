@@ -10,8 +10,9 @@
 import { Backoff } from "./backoff.ts";
 import { errorText } from "./errors.ts";
 import type { Generation } from "./generation.ts";
-import { type HostProcess, PluginLoadError } from "./host_process.ts";
+import type { HostProcess } from "./host_process.ts";
 import type { Log } from "./log.ts";
+import { PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { HostCommand } from "./sandbox.ts";
 

@@ -25,6 +25,12 @@ export class InitError extends Error {
   override readonly name = "InitError";
 }
 
+/** The URLs that `conduit/plugin` and `conduit/testing` stand for. @param root where `main.ts` lies */
+export function authorModules(root: URL): Record<string, string> {
+  const modules = Object.entries(MODULES);
+  return Object.fromEntries(modules.map(([name, file]) => [name, new URL(file, root).href]));
+}
+
 /** The types of `conduit/plugin` as one declaration file that imports nothing. @param root where `main.ts` lies */
 export async function typeDeclarations(root: URL): Promise<string> {
   const types = await read(root, "plugin-host/mod.ts");

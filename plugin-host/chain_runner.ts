@@ -57,7 +57,7 @@ export class ChainRunner {
 
   async #run({ chain, ...frame }: HookFrame): Promise<void> {
     if (!this.#mark.begin(frame.id)) return;
-    if (!chain) return void this.#sendResult(await this.#runHook(frame));
+    if (!chain) return this.#sendResult(await this.#runHook(frame));
     let { draft } = frame.ctx;
     let toldAt = performance.now();
     for (const link of chain) {
@@ -69,13 +69,13 @@ export class ChainRunner {
         ctx: link.readsBodies ? ctx : withoutBodies(ctx),
       });
       const result = await this.#flushingMeanwhile(running);
-      if (link === chain.at(-1) || endsChain(result, link)) return void this.#sendResult(result);
+      if (endsChain(result, chain)) return this.#sendResult(result);
       const { frame: bytes, queued } = this.#queue(result);
       if (performance.now() - toldAt > MAX_HELD_MS || !this.#held.add(bytes)) {
         await this.#flush();
         toldAt = performance.now();
       }
-      if (endsChain(queued, link)) return await this.#flush();
+      if (endsChain(queued, chain)) return await this.#flush();
       if ("patch" in queued && queued.patch) {
         const judge = { ownsCors: frame.ownsCors ?? false, denials: [] };
         draft = apply(draft, permittedPatch(queued.patch, judge));

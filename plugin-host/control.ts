@@ -1,5 +1,5 @@
 /**
- * What reaches the host's main thread: lines on stdin from the process that started it, and messages from the gateway.
+ * What the process that started the host tells its main thread, as JSON lines on stdin.
  *
  * @module
  */
@@ -26,14 +26,4 @@ export interface HostInit {
 export interface LoadCommand {
   /** `dirUrl` is a file URL with a final `/`: the folder of this generation, which no longer changes. */
   readonly load: { readonly generation: number; readonly dirUrl: string };
-}
-
-/** The lines of a stream of JSON lines, parsed. Its far end is the process that started this one, so it is trusted. */
-export async function* jsonLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<unknown> {
-  let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) if (line !== "") yield JSON.parse(line);
-  }
 }

@@ -6,13 +6,14 @@
  */
 
 import { Connection } from "../protocol/connection.ts";
+import { jsonLines } from "../protocol/json_lines.ts";
 import {
   decodeToHost,
   type FromHost,
   PROTOCOL_VERSION,
   type ToHost,
 } from "../protocol/messages.ts";
-import { type HostInit, jsonLines, type LoadCommand } from "./control.ts";
+import type { HostInit, LoadCommand } from "./control.ts";
 import { IsolatePool } from "./pool.ts";
 
 const commands = jsonLines(Deno.stdin.readable);

@@ -150,12 +150,12 @@ class Isolate {
   async #runHook(frame: HookFrame): Promise<HookResult> {
     const loaded = this.#plugins.get(frame.plugin);
     if (!loaded) return failure(frame, new Error(`no plugin "${frame.plugin}" in this isolate`));
-    const traceHeaders = {
-      "x-request-id": frame.traceId,
-      ...(frame.traceparent ? { traceparent: frame.traceparent } : {}),
-    };
     return await runHook(loaded.plugin, frame, {
-      services: (_, signal) => this.#services(traceHeaders, signal),
+      services: ({ traceId, traceparent }, signal) =>
+        this.#services(
+          { "x-request-id": traceId, ...(traceparent ? { traceparent } : {}) },
+          signal,
+        ),
       lateLog: (record, { plugin, traceId }) =>
         this.#send({ type: "log", plugin, traceId, ...record }),
     });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PluginLoadError } from "../host_process.ts";
+import type { PluginLoadError } from "../plugin_errors.ts";
 import { codeFrame } from "./code_frame.ts";
 
 /** The reason, and the lines around its place in the very copy of the file that did not load. */

@@ -10,6 +10,7 @@ import { errorText } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { PluginFiles } from "../plugin_files.ts";
 import { linkPackages, namedPackages } from "../plugin_packages.ts";
+import { denoEnvironment } from "../sandbox.ts";
 
 export interface TypeCheckNeeds {
   readonly deno: string;
@@ -87,12 +88,7 @@ export class TypeCheck {
         ...plugins.map((name) => join(pluginsDir, name)),
       ],
       clearEnv: true,
-      env: {
-        DENO_DIR: denoDir,
-        DENO_NO_PACKAGE_JSON: "1",
-        DENO_NO_UPDATE_CHECK: "1",
-        NO_COLOR: "1",
-      },
+      env: denoEnvironment(denoDir),
       stdin: "null",
       stdout: "null",
       signal,

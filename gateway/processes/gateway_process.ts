@@ -5,6 +5,7 @@
  * @module
  */
 
+import { encodeJsonLine } from "../../protocol/json_lines.ts";
 import type { ProcessCommand, ProcessInit } from "./member.ts";
 
 /** How often a process that starts is asked whether it listens. */
@@ -89,6 +90,6 @@ export class GatewayProcess {
 
   #write(line: ProcessInit | ProcessCommand): void {
     // A process that is gone cannot be written to; its end is reported by itself.
-    this.#stdin.write(new TextEncoder().encode(`${JSON.stringify(line)}\n`)).catch(() => {});
+    this.#stdin.write(encodeJsonLine(line)).catch(() => {});
   }
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { jsonLines } from "../../protocol/json_lines.ts";
 import type { Config } from "../config.ts";
 
 /** The command that a parent starts its processes with. It is no user's: without a parent's line on stdin it ends. */
@@ -36,7 +37,7 @@ export class ProcessInitError extends Error {
 export async function joinProcesses(
   version: string,
 ): Promise<{ readonly config: Config; readonly stopped: Promise<undefined> }> {
-  const lines = jsonLines();
+  const lines = jsonLines(Deno.stdin.readable);
   const init = await firstLine(lines);
   if (init.version !== version) {
     throw new ProcessInitError(
@@ -61,15 +62,6 @@ async function firstLine(lines: AsyncGenerator<unknown>): Promise<ProcessInit> {
   throw new ProcessInitError(
     `"${PROCESS_COMMAND}" is started by conduit itself; use conduit run with "processes" in the configuration`,
   );
-}
-
-async function* jsonLines(): AsyncGenerator<unknown> {
-  let rest = "";
-  for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) yield JSON.parse(line);
-  }
 }
 
 /** What a pipe takes as a whole, however full it is and whoever else writes to it (PIPE_BUF, pipe(7)). */

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname, fromFileUrl, join } from "@std/path";
-import { echoUpstream } from "../support/echo_upstream.ts";
+import { type EchoUpstream, echoUpstream } from "../support/echo_upstream.ts";
 import { testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
 
@@ -22,6 +22,10 @@ function step(number: number): string {
   };`;
 }
 
+function perPhase({ url }: EchoUpstream) {
+  return { hookDispatch: "per-phase", routes: [{ path: "/*", upstream: url }] };
+}
+
 const PLUGINS = Object.fromEntries([1, 2, 3, 4].map((n) => [`00${n}-step.ts`, step(n)]));
 
 for (
@@ -38,12 +42,7 @@ for (
   Deno.test(`per-phase: of a chain only the hook that blocks or ends its isolate is lost, and no other one runs twice (${path})`, async () => {
     await using upstream = echoUpstream();
     await using gateway = await testGateway({
-      config: {
-        hookDispatch: "per-phase",
-        onHookTimeout: "continue",
-        onHookError: "continue",
-        routes: [{ path: "/*", upstream: upstream.url }],
-      },
+      config: { ...perPhase(upstream), onHookTimeout: "continue", onHookError: "continue" },
       plugins: PLUGINS,
     });
     for (let round = 0; round < 3; round++) {
@@ -69,11 +68,10 @@ Deno.test("per-phase: the time limit is that of each hook, also where hooks keep
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
     config: {
-      hookDispatch: "per-phase",
+      ...perPhase(upstream),
       hookTimeoutMs: 600,
       hardCeilingMs: 1000,
       onHookTimeout: "continue",
-      routes: [{ path: "/*", upstream: upstream.url }],
     },
     plugins: { "001-a.ts": busy, "002-b.ts": busy, "003-c.ts": busy, "004-d.ts": busy },
   });
@@ -85,11 +83,7 @@ Deno.test("per-phase: the time limit is that of each hook, also where hooks keep
 Deno.test("per-phase: one message asks for a phase, and each hook has its own result, place and time", async () => {
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
-    config: {
-      ...PATIENT,
-      hookDispatch: "per-phase",
-      routes: [{ path: "/*", upstream: upstream.url }],
-    },
+    config: { ...PATIENT, ...perPhase(upstream) },
     plugins: PLUGINS,
     command: "dev",
     env: { CONDUIT_TRACE_IPC: "1" },
@@ -117,11 +111,7 @@ Deno.test("per-phase: a hook that reads no bodies gets none, though another one 
     } };`;
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
-    config: {
-      ...PATIENT,
-      hookDispatch: "per-phase",
-      routes: [{ path: "/*", upstream: upstream.url }],
-    },
+    config: { ...PATIENT, ...perPhase(upstream) },
     plugins: { "001-a.ts": tells(false), "002-b.ts": tells(true), "003-c.ts": tells(false) },
   });
   await (await gateway.fetch("/", { method: "POST", body: "hello" })).body?.cancel();
@@ -131,11 +121,7 @@ Deno.test("per-phase: a hook that reads no bodies gets none, though another one 
 Deno.test("per-phase: later hooks see what the earlier ones proposed as far as it may stand", async () => {
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
-    config: {
-      ...PATIENT,
-      hookDispatch: "per-phase",
-      routes: [{ path: "/*", upstream: upstream.url }],
-    },
+    config: { ...PATIENT, ...perPhase(upstream) },
     plugins: {
       "001-a.ts": `export default { afterResponse(ctx) {
         ctx.response.setHeader("content-length", "1");

@@ -1,0 +1,44 @@
+/**
+ * What happens to a process that serves: signals, and mistakes that nobody caught.
+ *
+ * @module
+ */
+
+import type { Log } from "./log.ts";
+
+/** Resolves at the first SIGTERM or SIGINT; the second ends the process with `exitCode`. */
+export function stopSignal(
+  { log, flush, exitCode }: {
+    readonly log: Log;
+    readonly flush: () => void;
+    readonly exitCode: number;
+  },
+): Promise<undefined> {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  let received = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => {
+      if (received) {
+        log.warn("stopped at once", { signal });
+        flush();
+        Deno.exit(exitCode);
+      }
+      received = true;
+      log.info("stopping", { signal });
+      resolve(undefined);
+    });
+  }
+  return promise;
+}
+
+/** A mistake of ours in one request must not end all the others. */
+export function keepRunning(log: Log): void {
+  addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    log.error("unhandled rejection in the gateway", { error: event.reason });
+  });
+  addEventListener("error", (event) => {
+    event.preventDefault();
+    log.error("uncaught error in the gateway", { error: event.error });
+  });
+}
