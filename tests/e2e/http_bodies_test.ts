@@ -2,7 +2,7 @@
 import { PATIENT } from "../support/patient.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 import { echoUpstream } from "../support/echo_upstream.ts";
-import { testGateway } from "../support/gateway.ts";
+import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { rawRequest, type RawResponse } from "../support/raw_client.ts";
 import type { RawRequest } from "../support/raw_upstream.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
@@ -71,17 +71,21 @@ function viewOf({ header }: RawRequest | RawResponse): unknown {
   return view;
 }
 
+function showingGateway({ url }: { readonly url: string }): Promise<TestGateway> {
+  return testGateway({
+    config: {
+      ...PATIENT,
+      bodies: { inlineLimitBytes: LIMIT },
+      routes: [{ path: "/*", upstream: url }],
+    },
+    plugins: { "001-show.ts": SHOW },
+  });
+}
+
 for (const framing of ["length", "chunked"] as const) {
   Deno.test(`a hook sees bodies up to the inline limit, and larger ones as stream://N: requests, ${framing}`, async () => {
     await using upstream = recordingUpstream();
-    await using gateway = await testGateway({
-      config: {
-        ...PATIENT,
-        bodies: { inlineLimitBytes: LIMIT },
-        routes: [{ path: "/*", upstream: upstream.url }],
-      },
-      plugins: { "001-show.ts": SHOW },
-    });
+    await using gateway = await showingGateway(upstream);
     for (const body of SIZES.map(binary)) {
       assertEquals((await rawRequest(gateway.port, post(body, framing))).status, 200);
       const seen = upstream.requests.at(-1);
@@ -99,14 +103,7 @@ for (const framing of ["length", "chunked"] as const) {
     await using upstream = recordingUpstream(({ target }) =>
       message("HTTP/1.1 200 OK", binary(Number(target.slice(1))), framing)
     );
-    await using gateway = await testGateway({
-      config: {
-        ...PATIENT,
-        bodies: { inlineLimitBytes: LIMIT },
-        routes: [{ path: "/*", upstream: upstream.url }],
-      },
-      plugins: { "001-show.ts": SHOW },
-    });
+    await using gateway = await showingGateway(upstream);
     for (const body of SIZES.map(binary)) {
       const response = await rawRequest(
         gateway.port,

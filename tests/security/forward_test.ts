@@ -1,7 +1,7 @@
 /** Attacks 17 to 21: a plugin that forwards where a client tells it to reaches only what the configuration allows. */
 import { PATIENT } from "../support/patient.ts";
 import { assert, assertEquals } from "@std/assert";
-import { testGateway } from "../support/gateway.ts";
+import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw_client.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 
@@ -60,23 +60,26 @@ const REFUSED: readonly string[] = [
   "http://\t127.0.0.1:PORT/",
 ];
 
+function redirectingGateway(
+  { url }: { readonly url: string },
+  forward: Readonly<Record<string, unknown>> = {},
+): Promise<TestGateway> {
+  return testGateway({
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: url }], forward },
+    plugins: { "001-open-redirect.ts": OPEN_REDIRECT },
+  });
+}
+
 Deno.test("attacks 17, 18, 19 and 21: a refused target is logged, never dialled, and the original route is used", async () => {
   await using upstream = recordingUpstream();
   await using secret = recordingUpstream();
-  await using gateway = await testGateway({
-    config: {
-      ...PATIENT,
-      routes: [{ path: "/*", upstream: upstream.url }],
-      forward: {
-        allowedHosts: [
-          "allowed.example",
-          `localhost:${secret.port}`,
-          `localhost.localdomain:${secret.port}`,
-          `127.0.0.1:${secret.port}`,
-        ],
-      },
-    },
-    plugins: { "001-open-redirect.ts": OPEN_REDIRECT },
+  await using gateway = await redirectingGateway(upstream, {
+    allowedHosts: [
+      "allowed.example",
+      `localhost:${secret.port}`,
+      `localhost.localdomain:${secret.port}`,
+      `127.0.0.1:${secret.port}`,
+    ],
   });
   const failures = await Promise.all(REFUSED.map(async (pattern, row) => {
     const target = pattern.replace("PORT", String(secret.port));
@@ -97,13 +100,9 @@ Deno.test("attacks 17, 18, 19 and 21: a refused target is logged, never dialled,
 Deno.test("attack 17: what is not in allowedHosts is refused also where private networks are allowed", async () => {
   await using upstream = recordingUpstream();
   await using secret = recordingUpstream();
-  await using gateway = await testGateway({
-    config: {
-      ...PATIENT,
-      routes: [{ path: "/*", upstream: upstream.url }],
-      forward: { allowedHosts: ["127.0.0.1", "localhost:1"], blockPrivateNetworks: false },
-    },
-    plugins: { "001-open-redirect.ts": OPEN_REDIRECT },
+  await using gateway = await redirectingGateway(upstream, {
+    allowedHosts: ["127.0.0.1", "localhost:1"],
+    blockPrivateNetworks: false,
   });
   for (const host of ["127.0.0.1", "localhost", "[::1]"]) {
     await rawRequest(
@@ -151,10 +150,7 @@ Deno.test("attack 20: a redirect to the metadata address is passed through and n
   await using upstream = recordingUpstream(() =>
     `HTTP/1.1 302 Found\r\nlocation: ${secret.url}/latest\r\ncontent-length: 0\r\n\r\n`
   );
-  await using gateway = await testGateway({
-    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
-    plugins: { "001-open-redirect.ts": OPEN_REDIRECT },
-  });
+  await using gateway = await redirectingGateway(upstream);
   const response = await rawRequest(gateway.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   assertEquals(response.status, 302);
   assert(response.header("location")?.startsWith(secret.url));
