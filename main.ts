@@ -7,6 +7,9 @@
 import { fromFileUrl } from "@std/path";
 import project from "./deno.json" with { type: "json" };
 import { checkReport } from "./gateway/check.ts";
+import { type Arguments, parseArguments, UsageError } from "./gateway/cli/arguments.ts";
+import { type CommandName, EXIT } from "./gateway/cli/commands.ts";
+import { overview } from "./gateway/cli/help.ts";
 import { type Config, ConfigError, loadConfig } from "./gateway/config.ts";
 import { errorText } from "./gateway/errors.ts";
 import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
@@ -41,20 +44,15 @@ import {
   typeDeclarations,
 } from "./plugin-host/author_files.ts";
 
-const EXIT = { ok: 0, wrong: 1, usage: 2, internal: 70 } as const;
-const DEFAULT_CONFIG = "conduit.config.json";
 const HERE = new URL("./", import.meta.url);
 
-/** What ends the program with a message for its user and no stack. */
-class Failure extends Error {
-  constructor(message: string, readonly exitCode: number = EXIT.wrong) {
-    super(message);
-  }
-}
+/** What ends the program with a message for its user. */
+class Failure extends Error {}
 
 /** What the user can put right: told without a stack. */
 const EXPECTED = [
   ConfigError,
+  Failure,
   HostDenoError,
   InitError,
   ListenError,
@@ -63,106 +61,18 @@ const EXPECTED = [
   PrivateDirError,
   ProcessInitError,
   SandboxError,
+  UsageError,
 ] as const;
 
-/** What stood behind the command. */
-interface Arguments {
-  readonly configFile: string;
-  /** `--install`, of `check` alone. */
-  readonly install: boolean;
-  /** Of `init` alone. */
-  readonly dir: string;
-}
-
-interface Command {
-  readonly summary: string;
-  readonly run: (args: Arguments) => Promise<number>;
-}
-
-const COMMANDS: Readonly<Record<string, Command>> = {
-  run: {
-    summary: "run the gateway (the default)",
-    run: ({ configFile }) => run(configFile),
-  },
-  dev: {
-    summary:
-      "the same for plugin authors: types checked, errors with their lines, readable logs, x-conduit-* response headers",
-    run: async ({ configFile }) => serve(await loadConfig(configFile), { dev: true }),
-  },
-  check: {
-    summary:
-      "validate the configuration, load every plugin in the sandbox, print routes, chains and permissions",
-    run: check,
-  },
-  init: {
-    summary: "write a config, two plugins with their tests, and the types into DIR (default: here)",
-    run: ({ dir }) => init(dir),
-  },
-  types: {
-    summary: "print the types of conduit/plugin as one .d.ts",
-    run: async () => print(await typeDeclarations(HERE)),
-  },
-  help: { summary: "print this", run: () => print(help()) },
-  version: {
-    summary: "print the version",
-    run: () => print(`conduit ${project.version} (deno ${Deno.version.deno})\n`),
-  },
+const RUN: Readonly<Record<CommandName, (args: Arguments) => Promise<number>>> = {
+  run: ({ configFile }) => run(configFile),
+  dev: async ({ configFile }) => serve(await loadConfig(configFile), { dev: true }),
+  check,
+  init: ({ operand }) => init(operand ?? "."),
+  types: async () => print(await typeDeclarations(HERE)),
+  help: () => print(overview(project.version)),
+  version: () => print(`conduit ${project.version} (deno ${Deno.version.deno})\n`),
 };
-
-function help(): string {
-  const commands = Object.entries(COMMANDS)
-    .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
-  return `conduit ${project.version}: a programmable API gateway
-
-usage: conduit [COMMAND] [--config FILE]
-       conduit init [DIR]
-
-${commands.join("\n")}
-
-  --config FILE   the configuration, default ./${DEFAULT_CONFIG}
-  --install       with check: fetch the npm packages that deno.json in pluginsDir names, and pin them in its deno.lock
-
-environment:
-  CONDUIT_DENO=/path/to/deno   the Deno that runs the plugin host
-  CONDUIT_TRACE_IPC=1          print every frame between gateway and plugin host
-  RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, TMPDIR
-                               the first one that is set holds the private folder; otherwise /tmp
-
-exit codes: 0 well, 1 the configuration or a plugin is wrong, 2 wrong usage, 70 internal error
-signals: SIGTERM and SIGINT let running requests end, then stop; a second one stops at once
-`;
-}
-
-function parseArguments(
-  args: readonly string[],
-): { readonly command: Command } & Arguments {
-  let name: string | undefined;
-  let configFile = DEFAULT_CONFIG;
-  let install = false;
-  let dir: string | undefined;
-  for (let at = 0; at < args.length; at++) {
-    const arg = args[at] as string;
-    const [flag, value] = arg.split(/=(.*)/s, 2);
-    if (flag === "--config" || flag === "-config") {
-      const file = value ?? args[++at];
-      if (!file) throw new Failure(`${flag} needs a file`, EXIT.usage);
-      configFile = file;
-    } else if (arg === "--install") install = true;
-    else if (arg === "--help" || arg === "-h") name = "help";
-    else if (arg === "--version") name = "version";
-    else if (name === "init" && dir === undefined && !arg.startsWith("-")) dir = arg;
-    else if (arg.startsWith("-") || name !== undefined) {
-      throw new Failure(`unknown argument "${arg}"; see conduit help`, EXIT.usage);
-    } else name = arg;
-  }
-  name ??= "run";
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!command) throw new Failure(`unknown command "${name}"; see conduit help`, EXIT.usage);
-  if (install && name !== "check") {
-    throw new Failure(`--install goes with check, not with ${name}`, EXIT.usage);
-  }
-  return { command, configFile, install, dir: dir ?? "." };
-}
 
 async function run(configFile: string): Promise<number> {
   const config = await loadConfig(configFile);
@@ -251,11 +161,11 @@ async function start(
   return gateway;
 }
 
-async function check({ configFile, install }: Arguments): Promise<number> {
+async function check({ configFile, options: { install } }: Arguments): Promise<number> {
   const config = await loadConfig(configFile);
   const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
   const options = await gatewayOptions({ log });
-  if (install) {
+  if (install !== undefined) {
     await installPackages(config.pluginsDir, { deno: options.host.deno, env: options.env });
   }
   const runtime = await openPluginRuntime(config, options);
@@ -322,16 +232,12 @@ async function main(): Promise<number> {
   Deno.env.delete("DENO_SERVE_ADDRESS");
   try {
     if (Deno.args[0] === PROCESS_COMMAND) return await serveBesideOthers();
-    const { command, ...args } = parseArguments(Deno.args);
-    return await command.run(args);
+    const args = parseArguments(Deno.args);
+    return await RUN[args.command](args);
   } catch (error) {
-    if (error instanceof Failure) {
-      printError(`conduit: ${error.message}\n`);
-      return error.exitCode;
-    }
     if (EXPECTED.some((kind) => error instanceof kind)) {
       printError(`conduit: ${errorText(error)}\n`);
-      return EXIT.wrong;
+      return error instanceof UsageError ? EXIT.usage : EXIT.wrong;
     }
     printError(
       `conduit: internal error: ${error instanceof Error ? error.stack : errorText(error)}\n`,

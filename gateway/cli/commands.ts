@@ -1,0 +1,85 @@
+/**
+ * What the command line of `conduit` is: its commands and options, the variables it reads, its exit codes. Arguments are read by it
+ * (`arguments.ts`), and help is written from it (`help.ts`).
+ *
+ * @module
+ */
+
+/** The exit codes, by what they stand for. */
+export const EXIT = { ok: 0, wrong: 1, usage: 2, internal: 70 } as const;
+
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+  ok: "well",
+  wrong: "the configuration or a plugin is wrong",
+  usage: "wrong usage",
+  internal: "internal error",
+};
+
+export const DEFAULT_CONFIG = "conduit.config.json";
+
+export interface OptionSpec {
+  readonly flags: readonly string[];
+  /** What stands behind it, in capitals; without it, nothing does. */
+  readonly value?: string;
+  readonly summary: string;
+}
+
+export const OPTIONS = {
+  config: {
+    flags: ["--config", "-config"],
+    value: "FILE",
+    summary: `the configuration, default ./${DEFAULT_CONFIG}`,
+  },
+  install: {
+    flags: ["--install"],
+    summary:
+      "fetch the npm packages that deno.json in pluginsDir names, and pin them in its deno.lock",
+  },
+} as const satisfies Readonly<Record<string, OptionSpec>>;
+
+export type OptionName = keyof typeof OPTIONS;
+
+/** Those that every command takes. */
+export const COMMON_OPTIONS: readonly OptionName[] = ["config"];
+
+export interface CommandSpec {
+  /** One line of `conduit help`. */
+  readonly summary: string;
+  /** Beside the common ones. */
+  readonly options?: readonly OptionName[];
+  /** The word that may stand behind the command, in capitals. */
+  readonly operand?: string;
+}
+
+export const COMMANDS = {
+  run: { summary: "run the gateway (the default)" },
+  dev: {
+    summary:
+      "the same for plugin authors: types checked, errors with their lines, readable logs, x-conduit-* response headers",
+  },
+  check: {
+    summary:
+      "validate the configuration, load every plugin in the sandbox, print routes, chains and permissions",
+    options: ["install"],
+  },
+  init: {
+    summary: "write a config, two plugins with their tests, and the types into DIR (default: here)",
+    operand: "DIR",
+  },
+  types: { summary: "print the types of conduit/plugin as one .d.ts" },
+  help: { summary: "print this" },
+  version: { summary: "print the version" },
+} as const satisfies Readonly<Record<string, CommandSpec>>;
+
+export type CommandName = keyof typeof COMMANDS;
+
+/** The variables that the program itself reads, as they are listed. */
+export const ENVIRONMENT: Readonly<Record<string, string>> = {
+  "CONDUIT_DENO=/path/to/deno": "the Deno that runs the plugin host",
+  "CONDUIT_TRACE_IPC=1": "print every frame between gateway and plugin host",
+  "RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, TMPDIR":
+    "the first one that is set holds the private folder; otherwise /tmp",
+};
+
+export const SIGNALS =
+  "SIGTERM and SIGINT let running requests end, then stop; a second one stops at once";
