@@ -9,8 +9,10 @@ import project from "./deno.json" with { type: "json" };
 import { checkReport } from "./gateway/check.ts";
 import { type Arguments, parseArguments, UsageError } from "./gateway/cli/arguments.ts";
 import { type CommandName, EXIT } from "./gateway/cli/commands.ts";
+import { checkHealth, HealthcheckError } from "./gateway/cli/healthcheck.ts";
 import { overview } from "./gateway/cli/help.ts";
-import { type Config, ConfigError, loadConfig } from "./gateway/config.ts";
+import { type Config, ConfigError, loadAdmin, loadConfig } from "./gateway/config.ts";
+import { configJsonSchema } from "./gateway/config_json_schema.ts";
 import { errorText } from "./gateway/errors.ts";
 import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
 import { ListenError } from "./gateway/listen.ts";
@@ -43,6 +45,7 @@ import {
   initProject,
   typeDeclarations,
 } from "./plugin-host/author_files.ts";
+import { PROTOCOL_VERSION } from "./protocol/messages.ts";
 
 const HERE = new URL("./", import.meta.url);
 
@@ -53,6 +56,7 @@ class Failure extends Error {}
 const EXPECTED = [
   ConfigError,
   Failure,
+  HealthcheckError,
   HostDenoError,
   InitError,
   ListenError,
@@ -69,10 +73,27 @@ const RUN: Readonly<Record<CommandName, (args: Arguments) => Promise<number>>> =
   dev: async ({ configFile }) => serve(await loadConfig(configFile), { dev: true }),
   check,
   init: ({ operand }) => init(operand ?? "."),
+  healthcheck: async ({ configFile, options: { ready } }) => {
+    await checkHealth(await loadAdmin(configFile), ready === undefined ? "/healthz" : "/readyz");
+    return EXIT.ok;
+  },
+  schema: () => print(`${JSON.stringify(configJsonSchema(), null, 2)}\n`),
   types: async () => print(await typeDeclarations(HERE)),
   help: () => print(overview(project.version)),
-  version: () => print(`conduit ${project.version} (deno ${Deno.version.deno})\n`),
+  version: ({ options: { json } }) =>
+    print(
+      json === undefined
+        ? `conduit ${project.version} (deno ${Deno.version.deno})\n`
+        : `${JSON.stringify(versions(), null, 2)}\n`,
+    ),
 };
+
+/** What this program is made of. */
+function versions() {
+  const { version } = project;
+  const { target, standalone } = Deno.build;
+  return { conduit: version, protocol: PROTOCOL_VERSION, ...Deno.version, target, standalone };
+}
 
 async function run(configFile: string): Promise<number> {
   const config = await loadConfig(configFile);

@@ -84,6 +84,27 @@ export async function loadConfig(
   return complete(result.data, resolve(file));
 }
 
+/**
+ * Where the gateway that runs with this file can be asked, whatever else the file says: it may have been changed for the worse since that
+ * gateway read it.
+ *
+ * @throws {ConfigError}
+ */
+export async function loadAdmin(
+  file: string,
+  { env = (name) => Deno.env.get(name) }: { readonly env?: Environment } = {},
+): Promise<Config["admin"]> {
+  const { value: written } = parseText(await readText(file), file);
+  const report = new Report(file, written);
+  const value = withEnvironment({ admin: valueAt(written, ["admin"]) ?? {} }, { env, report });
+  const result = configSchema.pick({ admin: true }).safeParse(value);
+  for (const problem of result.error?.issues.flatMap((issue) => explain(issue)) ?? []) {
+    addProblem(report, { ...problem, value });
+  }
+  if (report.problems.length > 0 || !result.success) throw new ConfigError(report.problems);
+  return locatedAdmin(result.data.admin, resolve(file));
+}
+
 async function readText(file: string): Promise<string> {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(file));
@@ -152,19 +173,27 @@ function addProblem(report: Report, problem: Explained & { readonly value: Json 
 function complete(settings: Settings, file: string): Config {
   const { $schema: _, routes, ...rest } = settings;
   const absolute = (path: string): string => resolve(dirname(file), path);
-  const located = (address: ListenAddress): ListenAddress =>
-    address.kind === "unix" ? { kind: "unix", path: absolute(address.path) } : address;
   return {
     ...rest,
     file,
-    listen: located(rest.listen),
+    listen: located(rest.listen, file),
     pluginsDir: absolute(rest.pluginsDir),
     runtime: rest.runtime.mode === "external"
       ? { ...rest.runtime, socket: absolute(rest.runtime.socket) }
       : rest.runtime,
-    admin: rest.admin && { listen: located(rest.admin.listen) },
+    admin: locatedAdmin(rest.admin, file),
     routes: routes.map((route) => completeRoute(route, settings)),
   };
+}
+
+function locatedAdmin(admin: Settings["admin"], file: string): Config["admin"] {
+  return admin && { ...admin, listen: located(admin.listen, file) };
+}
+
+function located(address: ListenAddress, file: string): ListenAddress {
+  return address.kind === "unix"
+    ? { kind: "unix", path: resolve(dirname(file), address.path) }
+    : address;
 }
 
 function completeRoute(route: Settings["routes"][number], settings: Settings): Route {

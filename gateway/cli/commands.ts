@@ -35,6 +35,11 @@ export const OPTIONS = {
     summary:
       "fetch the npm packages that deno.json in pluginsDir names, and pin them in its deno.lock",
   },
+  json: { flags: ["--json"], summary: "as JSON, with all that it is made of" },
+  ready: {
+    flags: ["--ready"],
+    summary: "ask whether it is ready for traffic (/readyz), not only whether it lives (/healthz)",
+  },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -66,9 +71,14 @@ export const COMMANDS = {
     summary: "write a config, two plugins with their tests, and the types into DIR (default: here)",
     operand: "DIR",
   },
+  healthcheck: {
+    summary: "ask the gateway that runs with this configuration whether it lives",
+    options: ["ready"],
+  },
+  schema: { summary: "print the JSON Schema of the configuration" },
   types: { summary: "print the types of conduit/plugin as one .d.ts" },
   help: { summary: "print this" },
-  version: { summary: "print the version" },
+  version: { summary: "print the version", options: ["json"] },
 } as const satisfies Readonly<Record<string, CommandSpec>>;
 
 export type CommandName = keyof typeof COMMANDS;

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { COMMANDS, EXIT, OPTIONS } from "../../gateway/cli/commands.ts";
+import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
 import { conduit, configText, scratch } from "../support/conduit.ts";
 import { ROOT, testGateway } from "../support/gateway.ts";
 import { filesBelow, readDoc } from "../support/prose.ts";
@@ -18,6 +19,7 @@ const USAGE: readonly (readonly [args: readonly string[], stderr: string])[] = [
   [["check", "--config="], "--config needs a file"],
   [["check", "-config"], "-config needs a file"],
   [["run", "--install"], "--install goes with check, not with run"],
+  [["check", "--json"], "--json goes with version, not with check"],
   [["check", "--install=yes"], 'unknown argument "--install=yes"; see conduit help'],
 ];
 for (const [args, stderr] of USAGE) {
@@ -64,6 +66,19 @@ for (const args of [["version"], ["--version"]]) {
     });
   });
 }
+
+Deno.test("conduit version --json says what this program is made of", async () => {
+  const { version } = JSON.parse(await readDoc("deno.json"));
+  const { code, stdout } = await conduit(["version", "--json"]);
+  assertEquals(code, 0);
+  assertEquals(JSON.parse(stdout), {
+    conduit: version,
+    protocol: PROTOCOL_VERSION,
+    ...Deno.version,
+    target: Deno.build.target,
+    standalone: false,
+  });
+});
 
 Deno.test("--config FILE, --config=FILE, -config FILE and the default file all do, from any working directory", async () => {
   await using dir = await scratch(GOOD);

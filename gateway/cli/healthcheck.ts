@@ -1,0 +1,63 @@
+/**
+ * `conduit healthcheck`: asks the gateway that runs with a configuration whether it lives, or is ready, over its admin listener.
+ *
+ * @module
+ */
+
+import type { Config, ListenAddress } from "../config.ts";
+import { errorText } from "../errors.ts";
+import { listenAddressText } from "../listen.ts";
+
+/** A gateway that takes longer to answer does not live. */
+const HEALTHCHECK_TIMEOUT_MS = 2000;
+
+/** The gateway is not well, or cannot be asked; the message says why. */
+export class HealthcheckError extends Error {
+  override readonly name = "HealthcheckError";
+}
+
+/**
+ * @param admin what the configuration says
+ * @param path `/healthz` or `/readyz`
+ * @throws {HealthcheckError} unless the answer is 200
+ */
+export async function checkHealth(
+  admin: Config["admin"],
+  path: "/healthz" | "/readyz",
+): Promise<void> {
+  if (!admin) {
+    throw new HealthcheckError("admin is false in the configuration: nobody can be asked");
+  }
+  const { listen } = admin;
+  const at = listenAddressText(listen);
+  if (listen.kind === "tcp" && listen.port === 0) {
+    throw new HealthcheckError(`admin.listen is "${at}": name a port, so that it can be asked`);
+  }
+  // As a proxy, so that the address counts and not what HTTP_PROXY says.
+  using client = Deno.createHttpClient({ proxy: peer(listen) });
+  const response = await fetch(`http://localhost${path}`, {
+    client,
+    redirect: "manual",
+    signal: AbortSignal.timeout(HEALTHCHECK_TIMEOUT_MS),
+  }).catch((error) => {
+    throw new HealthcheckError(`${at} does not answer: ${reasonOf(error)}`, { cause: error });
+  });
+  const text = await response.text();
+  if (response.status === 200) return;
+  throw new HealthcheckError(`${at} answers ${response.status}: ${text.slice(0, 1000)}`);
+}
+
+/** A listener on all addresses is reached on the one of this machine. */
+function peer(address: ListenAddress): Deno.Proxy {
+  if (address.kind === "unix") return { transport: "unix", path: address.path };
+  const { hostname, port } = address;
+  const here = hostname === "0.0.0.0" ? "127.0.0.1" : hostname === "::" ? "::1" : hostname;
+  return { transport: "tcp", hostname: here, port };
+}
+
+/** What went wrong at the bottom: `fetch` itself says no more than that it failed. */
+function reasonOf(error: unknown): string {
+  let cause = error;
+  while (cause instanceof Error && cause.cause !== undefined) cause = cause.cause;
+  return errorText(cause);
+}
