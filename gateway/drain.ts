@@ -28,8 +28,8 @@ export interface DrainOptions {
 }
 
 export class Drain {
-  readonly #running = new Set<Request>();
-  readonly #uploads = new Set<Request>();
+  #running = 0;
+  #uploads = 0;
   #onEnd = () => {};
   #begun = false;
 
@@ -41,13 +41,15 @@ export class Drain {
   watch(handle: Handle): Handle {
     return (request, info) => {
       if (this.#begun) return Promise.resolve(refusal(request));
-      this.#running.add(request);
-      if (request.body) this.#uploads.add(request);
-      void info.completed.catch(() => {}).then(() => {
-        this.#running.delete(request);
-        this.#uploads.delete(request);
+      const uploads = request.body ? 1 : 0;
+      this.#running++;
+      this.#uploads += uploads;
+      const onEnd = () => {
+        this.#running--;
+        this.#uploads -= uploads;
         this.#onEnd();
-      });
+      };
+      info.completed.then(onEnd, onEnd);
       return handle(request, info);
     };
   }
@@ -55,25 +57,25 @@ export class Drain {
   /** Resolves when the listener is closed and nothing runs any more, or `graceMs` is over. */
   async end(server: Listening, { graceMs, abandon, cut, log }: DrainOptions): Promise<void> {
     this.#begun = true;
-    log.info("draining", { inFlight: this.#running.size });
+    log.info("draining", { inFlight: this.#running });
     if (await within(graceMs, this.#drained(server))) return;
     log.warn("requests still running at the end of shutdownGraceMs are cut", {
-      inFlight: this.#running.size,
+      inFlight: this.#running,
     });
     abandon();
-    if (this.#uploads.size === 0) return;
+    if (this.#uploads === 0) return;
     cut();
-    await within(CUT_LIMIT_MS, this.#none(this.#running));
+    await within(CUT_LIMIT_MS, this.#none(() => this.#running));
   }
 
   async #drained(server: Listening): Promise<void> {
-    await this.#none(this.#uploads);
+    await this.#none(() => this.#uploads);
     await server.shutdown();
   }
 
-  #none(requests: ReadonlySet<Request>): Promise<void> {
+  #none(count: () => number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#onEnd = () => requests.size === 0 && resolve();
+    this.#onEnd = () => count() === 0 && resolve();
     this.#onEnd();
     return promise;
   }

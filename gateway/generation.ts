@@ -138,7 +138,7 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
       ...this.#isolates.values(),
       ...[...this.#lost.values()].map((each) => each.link),
     ];
-    const pending = [...links.flatMap((link) => [...link.pending.values()]), ...this.#waiting];
+    const pending = [...links.flatMap((link) => link.pending.toArray()), ...this.#waiting];
     this.#isolates.clear();
     this.#lost.clear();
     this.#waiting = [];
@@ -169,12 +169,12 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     this.#isolates.delete(isolate);
     if (!link) return;
     link.takeUnsent(unsent);
-    const pending = [...link.pending];
-    link.pending.clear();
+    const pending = link.pending.toArray();
+    for (const each of pending) link.pending.delete(each);
     link.close();
-    for (const [id, each] of pending) {
+    for (const each of pending) {
       if (each.settled) continue;
-      if (isAfter(id, started)) this.#dispatch(each);
+      if (isAfter(each.id, started)) this.#dispatch(each);
       else each.settle(outcome);
     }
   }
@@ -232,7 +232,7 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
   /** An isolate that is silent for longer than a hook may take gets nothing more, and after the hard ceiling it is given up. */
   #sweepIsolate(link: IsolateLink, now: number): void {
     let silentMs = 0;
-    for (const pending of link.pending.values()) {
+    for (const pending of link.pending.toArray()) {
       if (isOverdue(link, pending, now)) {
         silentMs = Math.max(silentMs, link.stalledMs(pending, now));
       }
@@ -257,8 +257,8 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
       const last = progress?.started[link.id];
       if (last === undefined) continue;
       link.sawBegun(last);
-      for (const [id, pending] of link.pending) {
-        if (isAfter(id, last) || !isOverdue(link, pending, now)) continue;
+      for (const pending of link.pending.toArray()) {
+        if (isAfter(pending.id, last) || !isOverdue(link, pending, now)) continue;
         for (const { isolate, results } of progress?.unsent ?? []) {
           if (isolate === link.id) link.takeUnsent(results);
         }

@@ -21,6 +21,7 @@ import {
 } from "./hook_chain.ts";
 import { requestId } from "./identity.ts";
 import { accept, Intake } from "./intake.ts";
+import { type Listed, LiveList } from "./live_list.ts";
 import type { Log } from "./log.ts";
 import type { Proxy } from "./proxy.ts";
 import {
@@ -45,7 +46,7 @@ export interface HandlerNeeds {
 }
 
 /** A request that is being answered; `status` is what it has so far. */
-interface Visit {
+interface Visit extends Listed<Visit> {
   readonly arrival: Arrival;
   readonly story: Story;
   status: number;
@@ -56,7 +57,7 @@ export class Handler {
   readonly #intake: Intake;
   readonly #cors: CorsPolicy;
   /** Requests that are being answered now. */
-  readonly #visits = new Set<Visit>();
+  readonly #visits = new LiveList<Visit>();
 
   constructor(needs: HandlerNeeds) {
     this.#needs = needs;
@@ -94,7 +95,7 @@ export class Handler {
 
   /** Writes the access lines of the requests that will end with the process. */
   abandon(): void {
-    for (const visit of this.#visits) {
+    for (const visit of this.#visits.toArray()) {
       visit.story.failure ??= "shutdown";
       this.#finish(visit);
     }

@@ -17,6 +17,7 @@ import {
 import { MessageError } from "../protocol/decode.ts";
 import type { HookContext, HookName, Json } from "../protocol/snapshot.ts";
 import { errorText } from "./errors.ts";
+import { type Listed, LiveList } from "./live_list.ts";
 import type { Peer, PeerConnection } from "./plugin_socket.ts";
 
 /** One hook for one request, or several one after another. */
@@ -45,8 +46,13 @@ export interface HookAnswer {
 }
 
 /** A call on its way. */
-export class PendingHook {
+export class PendingHook implements Listed<PendingHook> {
   readonly call: HookCall;
+  /** Under which it was sent last. */
+  id = 0;
+  before: PendingHook | undefined;
+  after: PendingHook | undefined;
+  listed = false;
   /** In the order of the chain. */
   readonly #results: HookResult[] = [];
   readonly createdAt: number = performance.now();
@@ -100,8 +106,8 @@ const MAX_PENDING_CALLS = 2000;
 export class IsolateLink implements Peer {
   readonly id: number;
   readonly generation: number;
-  /** By id; ids count up, so the order is the order of sending. */
-  readonly pending = new Map<number, PendingHook>();
+  /** In the order of sending, and of their ids. */
+  readonly pending = new LiveList<PendingHook>();
   /** When a hook's time passed without an answer, in `performance.now()`; such an isolate gets nothing new. */
   suspectSince: number | undefined;
   readonly #connection: PeerConnection;
@@ -156,14 +162,14 @@ export class IsolateLink implements Peer {
   }
 
   send(pending: PendingHook): void {
-    const id = ++this.#lastId;
+    const id = pending.id = ++this.#lastId;
     pending.sentAt = performance.now();
-    this.pending.set(id, pending);
+    this.pending.add(pending);
     try {
       this.#connection.hold({ type: "hook", id, ...asked(pending.call) });
       this.#flushSoon();
     } catch (error) {
-      this.pending.delete(id);
+      this.pending.delete(pending);
       pending.settle({ kind: "crashed", reason: errorText(error) }); // larger than a frame may be
     }
   }
@@ -181,7 +187,7 @@ export class IsolateLink implements Peer {
   /** Takes results that the host found in an isolate which had no time to write them. Those that did arrive are passed over. */
   takeUnsent(results: readonly HookResult[]): void {
     for (const result of results) {
-      const pending = this.pending.get(result.id);
+      const pending = this.#pendingFor(result);
       if (pending?.awaited?.plugin === result.plugin) pending.accept(result);
     }
   }
@@ -211,8 +217,12 @@ export class IsolateLink implements Peer {
     this.#connection.close();
   }
 
+  #pendingFor({ id }: HookResult): PendingHook | undefined {
+    return this.pending.find((each) => each.id === id);
+  }
+
   #onResult(result: HookResult): void {
-    const pending = this.pending.get(result.id);
+    const pending = this.#pendingFor(result);
     if (pending?.settled) return this.#onLate(pending, result);
     if (pending?.awaited?.plugin !== result.plugin) {
       throw new MessageError(
@@ -226,15 +236,15 @@ export class IsolateLink implements Peer {
     if (endsChain(result, pending.call.chain)) {
       const spentMs = pending.spentMs;
       this.#callMs = Number.isNaN(this.#callMs) ? spentMs : this.#callMs * 0.9 + spentMs * 0.1;
-      this.pending.delete(result.id);
+      this.pending.delete(pending);
       pending.settle({ kind: "answered" });
     }
     this.#events.onAnswer(this);
   }
 
   /** What comes of a call that was given up; only its end matters. */
-  #onLate({ call }: PendingHook, result: HookResult): void {
-    if (endsChain(result, call.chain)) this.pending.delete(result.id);
+  #onLate(pending: PendingHook, result: HookResult): void {
+    if (endsChain(result, pending.call.chain)) this.pending.delete(pending);
     this.#progressAt = performance.now();
     this.#events.onAnswer(this);
   }

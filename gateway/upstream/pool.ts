@@ -6,6 +6,9 @@
 
 import type { Connection } from "./connection.ts";
 
+/** Beyond this, origins without a waiting connection are forgotten. */
+const MAX_ORIGINS = 64;
+
 export class Pool {
   readonly #idle = new Map<string, Connection[]>();
   readonly #limits: { readonly maxIdlePerOrigin: number; readonly idleTimeoutMs: number };
@@ -16,19 +19,14 @@ export class Pool {
   }
 
   take(key: string): Connection | undefined {
-    const stack = this.#idle.get(key);
-    const conn = stack?.pop();
-    // Origins can be many (forward targets), so an empty stack does not stay.
-    if (stack?.length === 0) this.#idle.delete(key);
-    return conn;
+    return this.#idle.get(key)?.pop();
   }
 
   /** Keeps `conn`, or closes it where there are enough. It leaves by itself when it ends, speaks or grows old. */
   put(conn: Connection): void {
-    const stack = this.#idle.get(conn.key) ?? [];
+    const stack = this.#idle.get(conn.key) ?? this.#newStack(conn.key);
     if (this.#closed || stack.length >= this.#limits.maxIdlePerOrigin) return conn.close();
     stack.push(conn);
-    this.#idle.set(conn.key, stack);
     conn.park(this.#limits.idleTimeoutMs, () => this.#remove(conn));
   }
 
@@ -46,6 +44,15 @@ export class Pool {
     const at = stack?.indexOf(conn) ?? -1;
     if (stack === undefined || at === -1) return;
     stack.splice(at, 1);
-    if (stack.length === 0) this.#idle.delete(conn.key);
+  }
+
+  /** Origins can be many (forward targets): the empty stacks of some may stay, not of all. */
+  #newStack(key: string): Connection[] {
+    const stack: Connection[] = [];
+    if (this.#idle.size >= MAX_ORIGINS) {
+      for (const [each, { length }] of this.#idle) if (length === 0) this.#idle.delete(each);
+    }
+    this.#idle.set(key, stack);
+    return stack;
   }
 }
