@@ -38,6 +38,7 @@ import {
   startGateway,
 } from "./gateway/server.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
+import { startTelemetry } from "./gateway/telemetry.ts";
 import {
   authorModules,
   denoWord,
@@ -101,6 +102,7 @@ async function run(configFile: string): Promise<number> {
   if (count === 1) return await serve(config);
   const { log, flush } = startLog({ ...config.log, write: writeSharedLog });
   keepRunning(log);
+  startTelemetry(); // for what Deno traces of the admin listener
   const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
   const env = (name: string) => Deno.env.get(name);
   try {
@@ -139,6 +141,7 @@ async function serve(
     const options = {
       ...await gatewayOptions({ log, print: dev ? print : undefined }),
       sharesPort: told !== undefined,
+      telemetry: startTelemetry(),
     };
     const runtime = await openPluginRuntime(config, options);
     try {

@@ -6,6 +6,7 @@
 
 import type { Exchange } from "./exchange.ts";
 import type { Log } from "./log.ts";
+import type { RequestSpan } from "./telemetry.ts";
 
 /** What is known of a request from its first moment. */
 export interface Arrival {
@@ -14,6 +15,8 @@ export interface Arrival {
   /** The address at the other end of the connection; `""` on a Unix socket. */
   readonly peer: string;
   readonly startedAt: number;
+  /** Where requests are traced. */
+  readonly span?: RequestSpan | undefined;
 }
 
 /** What there is to say beyond the arrival; filled in along the walk. */
@@ -25,6 +28,8 @@ export interface Story {
   rejectedBy?: string;
   /** Why the client's connection was cut in the middle of its response. */
   failure?: string;
+  /** The code of the gateway's own answer, where that is an error. */
+  errorCode?: string;
 }
 
 /** A client that left is a 499, a response that broke off says `cut` and the `failure` behind it. */

@@ -79,6 +79,13 @@ export function upstreamFailed(error: UpstreamError): EdgeError {
     : new EdgeError("upstream_unreachable", "the upstream could not be reached", { cause: error });
 }
 
+/** One word for anything that ends a request: what the client is told, where it is told something. */
+export function errorType(error: unknown): string {
+  if (error instanceof EdgeError) return error.code;
+  if (error instanceof UpstreamError) return upstreamFailed(error).code;
+  return error instanceof ClientGone ? "client_gone" : "internal";
+}
+
 /** The text of anything thrown, for a log line; never sent to a client. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -24,6 +24,7 @@ import {
 import type { Body } from "./body_store.ts";
 import type { Route } from "./config.ts";
 import type { TraceContext } from "./identity.ts";
+import type { RequestSpan } from "./telemetry.ts";
 
 /** The upstream's answer, while `afterResponse` looks at it. */
 export interface UpstreamAnswer {
@@ -44,6 +45,7 @@ export interface HookStep {
 export interface ExchangeFacts {
   readonly traceId: string;
   readonly trace: TraceContext;
+  readonly span?: RequestSpan | undefined;
   readonly route: Route;
   /** What `stripPrefix` removes. */
   readonly prefix: string;

@@ -9,7 +9,14 @@ import { type Arrival, logAccess, type Story } from "./access_log.ts";
 import { captureAnswer } from "./body_store.ts";
 import type { Config, Route } from "./config.ts";
 import { type CorsPolicy, corsPolicy } from "./cors.ts";
-import { ClientGone, EdgeError, errorText, UpstreamError, upstreamFailed } from "./errors.ts";
+import {
+  ClientGone,
+  EdgeError,
+  errorText,
+  errorType,
+  UpstreamError,
+  upstreamFailed,
+} from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
 import {
@@ -32,6 +39,7 @@ import {
   toResponse,
   watchedBody,
 } from "./respond.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 export interface HandlerNeeds {
   readonly config: Config;
@@ -43,6 +51,8 @@ export interface HandlerNeeds {
   readonly explainAbsence?: () => string | undefined;
   /** Show which route and plugins a response passed, in `x-conduit-*` headers and in the log. */
   readonly showsWay?: boolean;
+  /** Where requests are traced. */
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /** A request that is being answered; `status` is what it has so far. */
@@ -72,6 +82,7 @@ export class Handler {
       traceId: requestId(request.headers),
       peer: info.remoteAddr.transport === "tcp" ? info.remoteAddr.hostname : "",
       startedAt: performance.now(),
+      span: this.#needs.telemetry?.request(request.method),
     };
     const story: Story = { path: "-" };
     const visit: Visit = { arrival, story, status: 503 };
@@ -102,7 +113,16 @@ export class Handler {
   }
 
   #finish(visit: Visit): void {
-    if (this.#visits.delete(visit)) logAccess(this.#needs.log, visit.arrival, visit);
+    if (!this.#visits.delete(visit)) return;
+    const { arrival: { request, traceId, span }, story, status } = visit;
+    logAccess(this.#needs.log, visit.arrival, visit);
+    span?.end({
+      ...story,
+      requestId: traceId,
+      status: request.signal.aborted ? 499 : status,
+      error: request.signal.aborted ? "client_gone" : story.failure ?? story.errorCode,
+      isCut: story.failure !== undefined,
+    });
   }
 
   async #answer(arrival: Arrival, story: Story): Promise<Reply> {
@@ -115,6 +135,7 @@ export class Handler {
       return await this.#walk(arrival, story);
     } catch (error) {
       story.exchange?.facts.requestBody.release();
+      story.errorCode = errorType(error);
       return this.#failed(error, arrival);
     }
   }
@@ -139,6 +160,7 @@ export class Handler {
     const routed = this.#intake.route(request, accepted);
     const { route } = routed;
     story.route = route.path;
+    arrival.span?.routed(request.method, route.path);
 
     // 4. Open the exchange.
     const { exchange, managed } = this.#intake.open(arrival, { ...accepted, ...routed });

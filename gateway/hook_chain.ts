@@ -93,6 +93,7 @@ export class HookChain {
     for (let rest = plugins; rest.length > 0;) {
       const asked = hookDispatch === "per-phase" ? rest : rest.slice(0, 1);
       const askedAt = performance.now();
+      this.#exchange.facts.span?.asks(askedAt);
       const { results, outcome } = await this.#generation.run(this.#call(hook, asked, answer));
       for (const [index, result] of results.entries()) {
         const plugin = asked[index] as PluginManifest;
@@ -144,6 +145,7 @@ export class HookChain {
       durationMs: result.durationMs,
     };
     this.#exchange.steps.push(step);
+    this.#exchange.facts.span?.hook(step);
     if (!this.#needs.showsWay) return;
     this.#needs.log.debug("plugin proposed", {
       traceId: this.#exchange.facts.traceId,

@@ -104,16 +104,20 @@ export function requestId(inbound: Headers): string {
 
 /**
  * The trace of a request (W3C Trace Context §3.2). A valid version 00 `traceparent` goes on
- * unchanged, parent-id too: we record no span, so the upstream's parent is the caller's. Anything
+ * unchanged, parent-id too: where we record no span, the upstream's parent is the caller's. Anything
  * else starts a new trace, without the caller's `tracestate` (§3.3). It is marked as sampled: an
  * upstream that follows its parent would otherwise never sample.
+ *
+ * @param own what names our span, which has continued the caller's trace or begun a new one by the same rules
  */
-export function traceContext(inbound: Headers): TraceContext {
+export function traceContext(inbound: Headers, own?: string): TraceContext {
   const given = inbound.get("traceparent");
   if (given !== null && isTraceparent(given)) {
     const tracestate = inbound.get("tracestate");
-    return tracestate === null ? { traceparent: given } : { traceparent: given, tracestate };
+    const traceparent = own ?? given;
+    return tracestate === null ? { traceparent } : { traceparent, tracestate };
   }
+  if (own !== undefined) return { traceparent: own };
   const id = randomHex(24);
   return { traceparent: `00-${id.slice(0, 32)}-${id.slice(32)}-01` };
 }

@@ -80,7 +80,7 @@ export class Intake {
    * @throws {EdgeError} for a body that is refused by its declaration
    */
   open(
-    { request, traceId, peer }: Arrival,
+    { request, traceId, peer, span }: Arrival,
     { host, target, route, prefix }: Accepted & Routed,
   ): { readonly exchange: Exchange; readonly managed: HeaderMap } {
     const { headers, method, signal } = request;
@@ -88,7 +88,7 @@ export class Intake {
       forwardedFor: headers.get("x-forwarded-for"),
       isTrusted: this.#isTrusted,
     });
-    const trace = traceContext(headers);
+    const trace = traceContext(headers, span?.traceparent);
     const managed = forwardedHeaders({
       peer,
       client,
@@ -103,6 +103,7 @@ export class Intake {
     const exchange = new Exchange({
       traceId,
       trace,
+      span,
       route,
       prefix,
       request: {

@@ -5,8 +5,10 @@
  */
 
 import type { ListenAddress } from "./config.ts";
-import { errorText, UpstreamError } from "./errors.ts";
+import { EdgeError, errorText, UpstreamError } from "./errors.ts";
 import type { Log } from "./log.ts";
+import { edgeErrorReply, toResponse } from "./respond.ts";
+import { isUnwritableTarget } from "./telemetry.ts";
 
 /** An address that cannot be listened on; the message says why. */
 export class ListenError extends Error {
@@ -34,6 +36,7 @@ export async function serveOn(
     ...(options.signal ? { signal: options.signal } : {}),
     onListen() {},
     onError(error: unknown): Response {
+      if (isUnwritableTarget(error)) return refuseHost(options.log);
       // A handler never throws. What ends here is a body that broke off, which the handler has logged, or a response that
       // could not be built.
       if (!(error instanceof UpstreamError)) {
@@ -78,6 +81,16 @@ export function reserveAddress(address: ListenAddress): ListenAddress {
   } catch (error) {
     throw listenError(address, error);
   }
+}
+
+/** What the handler would have answered, had it been asked. */
+function refuseHost(log: Log): Response {
+  const traceId = crypto.randomUUID();
+  log.info("a request with an impossible Host was refused unread", { traceId, status: 400 });
+  const error = new EdgeError("bad_request", "the Host is not valid");
+  const { status, headers, ...reply } = edgeErrorReply(error, traceId);
+  const fields = { ...headers, "x-request-id": traceId };
+  return toResponse({ status, headers: fields, ...reply }, "GET");
 }
 
 function listenError(address: ListenAddress, error: unknown): ListenError {

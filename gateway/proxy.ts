@@ -8,7 +8,7 @@ import { applyOverrides, overlay, valueList } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import { Body, type BodySource } from "./body_store.ts";
 import type { Route } from "./config.ts";
-import { ClientGone, EdgeError, UpstreamError } from "./errors.ts";
+import { ClientGone, EdgeError, errorType, UpstreamError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
 import { responseHeaderMap } from "./headers.ts";
@@ -16,7 +16,7 @@ import type { Log } from "./log.ts";
 import { strippedPath } from "./router.ts";
 import { Balancer } from "./upstream/balancer.ts";
 import type { UpstreamClient } from "./upstream/client.ts";
-import type { StreamBody, UpstreamRequest, UpstreamResponse } from "./upstream/origin.ts";
+import type { Origin, StreamBody, UpstreamRequest, UpstreamResponse } from "./upstream/origin.ts";
 
 export interface ProxyNeeds {
   readonly client: UpstreamClient;
@@ -44,43 +44,51 @@ export class Proxy {
     exchange: Exchange,
     options: { readonly managed: HeaderMap; readonly wantsPlainBody: boolean },
   ): Promise<UpstreamAnswer> {
-    const { route, signal } = exchange.facts;
+    const { route, signal, request: { method } } = exchange.facts;
     const target = await this.#forwardTarget(exchange);
     const body = upstreamBody(exchange.facts.requestBody);
-    const request = (host: string, path: string): UpstreamRequest => ({
-      method: exchange.facts.request.method,
-      target: path,
-      headers: upstreamFields(exchange, { ...options, host }),
-      body,
-      signal,
-      timeouts: route.timeouts,
-    });
+    const span = exchange.facts.span?.upstream(method);
+    const managed = span
+      ? overlay(options.managed, { traceparent: span.traceparent })
+      : options.managed;
+    const request = (origin: Origin, path: string, query: string): UpstreamRequest => {
+      span?.tries(origin, path);
+      const host = authority(origin);
+      return {
+        method,
+        target: withQuery(path, query),
+        headers: upstreamFields(exchange, { ...options, managed, host }),
+        body,
+        signal,
+        timeouts: route.timeouts,
+      };
+    };
     try {
       const response = target
-        ? await this.#needs.client.send(
-          target,
-          request(authority(target), withQuery(target.path, target.query)),
-        )
+        ? await this.#needs.client.send(target, request(target, target.path, target.query))
         : await this.#sendToRoute(exchange, request);
+      span?.end(response.status);
       return answer(response);
     } catch (error) {
-      throw causeOf(error, exchange.facts.signal);
+      const cause = causeOf(error, exchange.facts.signal);
+      span?.end(cause instanceof UpstreamError ? cause.failure : errorType(cause));
+      throw cause;
     }
   }
 
   #sendToRoute(
     exchange: Exchange,
-    request: (host: string, path: string) => UpstreamRequest,
+    request: (origin: Origin, path: string, query: string) => UpstreamRequest,
   ): Promise<UpstreamResponse> {
     const { route, prefix, request: { path, query } } = exchange.facts;
     const { upstream } = exchange.draft;
-    const target = withQuery(
-      upstream.path ?? (route.stripPrefix ? strippedPath(path, prefix) : path),
-      upstream.query ?? query,
-    );
+    const target = upstream.path ?? (route.stripPrefix ? strippedPath(path, prefix) : path);
     const balancer = this.#balancers.get(route);
     if (!balancer) throw new TypeError("the route belongs to another configuration");
-    return balancer.send(this.#needs.client, (origin) => request(authority(origin), target));
+    return balancer.send(
+      this.#needs.client,
+      (origin) => request(origin, target, upstream.query ?? query),
+    );
   }
 
   /** Where a plugin wants the request to go, if the guard agrees. */
@@ -141,9 +149,7 @@ function answer({ status, headers, body, lengthBytes }: UpstreamResponse): Upstr
 }
 
 /** RFC 9112 §3.2: the default port is left out. */
-function authority(
-  { protocol, hostname, port }: { protocol: string; hostname: string; port: number },
-): string {
+function authority({ protocol, hostname, port }: Origin): string {
   return port === (protocol === "https:" ? 443 : 80) ? hostname : `${hostname}:${port}`;
 }
 

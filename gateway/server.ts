@@ -26,6 +26,7 @@ import { makePrivateDir } from "./private_dir.ts";
 import { Proxy } from "./proxy.ts";
 import { type HostCommand, hostCommand, type HostFiles, pluginEnvironment } from "./sandbox.ts";
 import { type StartResult, Supervisor } from "./supervisor.ts";
+import type { Telemetry } from "./telemetry.ts";
 import { UpstreamClient } from "./upstream/client.ts";
 
 export interface GatewayOptions {
@@ -38,6 +39,8 @@ export interface GatewayOptions {
   readonly dev?: DevTools | undefined;
   /** This is one of several gateway processes that listen on the same port. */
   readonly sharesPort?: boolean;
+  /** Where Deno exports traces. */
+  readonly telemetry?: Telemetry | undefined;
   /** Prints every frame of the plugin socket. */
   readonly traceIpc?: (direction: "in" | "out", message: object) => void;
 }
@@ -171,7 +174,7 @@ export async function startGateway(
   runtime: PluginRuntime,
   options: GatewayOptions,
 ): Promise<Gateway> {
-  const { log, dev } = options;
+  const { log, dev, telemetry } = options;
   const { supervisor } = runtime;
   const client = new UpstreamClient();
   const upstreams = config.routes.flatMap((route) => route.upstreams);
@@ -181,6 +184,7 @@ export async function startGateway(
     log,
     proxy: new Proxy(config.routes, { client, guard, log }),
     generation: () => supervisor.current,
+    telemetry,
     ...(dev ? { showsWay: true, explainAbsence: () => supervisor.problem } : {}),
   });
   const drain = new Drain();
