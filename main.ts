@@ -17,6 +17,7 @@ import { errorText } from "./gateway/errors.ts";
 import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
 import { ListenError } from "./gateway/listen.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
+import { Metrics } from "./gateway/observe/metrics.ts";
 import { PluginLoadError } from "./gateway/plugin_errors.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
@@ -226,6 +227,7 @@ async function gatewayOptions(
       print,
       modules: authorModules(HERE),
     },
+    metrics: new Metrics({ version: project.version }),
     version: project.version,
     env: (name) => Deno.env.get(name),
     host: {

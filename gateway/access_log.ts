@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { UpstreamFailure } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Log } from "./log.ts";
 import type { RequestSpan } from "./telemetry.ts";
@@ -26,6 +27,9 @@ export interface Story {
   route?: string;
   exchange?: Exchange;
   rejectedBy?: string;
+  upstreamFailure?: UpstreamFailure;
+  /** Of the response's body, as far as it was handed over. */
+  sentBytes: number;
   /** Why the client's connection was cut in the middle of its response. */
   failure?: string;
   /** The code of the gateway's own answer, where that is an error. */
@@ -35,17 +39,20 @@ export interface Story {
 /** A client that left is a 499, a response that broke off says `cut` and the `failure` behind it. */
 export function logAccess(
   log: Log,
-  { request, traceId, startedAt, peer }: Arrival,
-  outcome: { readonly story: Story; readonly status: number },
+  { request, traceId, peer }: Arrival,
+  { story, status, durationMs }: {
+    readonly story: Story;
+    readonly status: number;
+    readonly durationMs: number;
+  },
 ): void {
-  const { path, route, exchange, rejectedBy, failure } = outcome.story;
-  const status = request.signal.aborted ? 499 : outcome.status;
+  const { path, route, exchange, rejectedBy, failure } = story;
   log.info(`${request.method} ${path} ${status}`, {
     traceId,
     method: request.method,
     path,
     status,
-    durationMs: Math.round((performance.now() - startedAt) * 10) / 10,
+    durationMs: Math.round(durationMs * 10) / 10,
     route,
     clientAddr: exchange?.facts.request.remoteAddr ?? peer,
     rejectedBy,

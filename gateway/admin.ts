@@ -1,6 +1,6 @@
 /**
- * The admin listener: whether the gateway lives (`/healthz`) and whether it is ready for traffic (`/readyz`). Browsers are
- * kept out, also those that a rebound name leads here.
+ * The admin listener: whether the gateway lives (`/healthz`), whether it is ready for traffic (`/readyz`), and pages about
+ * what it does. Browsers are kept out, also those that a rebound name leads here.
  *
  * @module
  */
@@ -9,7 +9,12 @@ import ipaddr from "ipaddr.js";
 
 export interface AdminNeeds {
   readonly readiness: () => Readiness | Promise<Readiness>;
+  /** By path; one that ends in `/` takes what follows. */
+  readonly pages?: Readonly<Record<string, AdminPage>>;
 }
+
+/** Answers a GET. */
+export type AdminPage = (url: URL) => Response | Promise<Response>;
 
 export interface Readiness {
   /** Why the gateway is not ready, or `undefined`. */
@@ -20,7 +25,7 @@ export interface Readiness {
 
 /** Answers one request to the admin listener. */
 export function adminHandler(
-  { readiness }: AdminNeeds,
+  { readiness, pages = {} }: AdminNeeds,
 ): (request: Request) => Promise<Response> {
   return async (request) => {
     if (!isLocalHost(request.headers.get("host")) || request.headers.has("origin")) {
@@ -31,7 +36,8 @@ export function adminHandler(
     if (request.method !== "GET" && request.method !== "HEAD") {
       return json(405, { error: "use GET" });
     }
-    switch (new URL(request.url).pathname) {
+    const url = new URL(request.url);
+    switch (url.pathname) {
       case "/healthz":
         return json(200, { status: "ok" });
       case "/readyz": {
@@ -41,9 +47,17 @@ export function adminHandler(
           : json(503, { status: "not ready", ...answer });
       }
       default:
-        return json(404, { error: "there are /healthz and /readyz" });
+        return await pageFor(url.pathname, pages)?.(url) ?? json(404, {
+          error: `there are ${["/healthz", "/readyz", ...Object.keys(pages)].join(", ")}`,
+        });
     }
   };
+}
+
+function pageFor(path: string, pages: Readonly<Record<string, AdminPage>>): AdminPage | undefined {
+  const folder = path.slice(0, path.lastIndexOf("/") + 1);
+  const name = Object.hasOwn(pages, path) ? path : folder;
+  return Object.hasOwn(pages, name) ? pages[name] : undefined;
 }
 
 /** An address or `localhost`: whatever name an attacker's page has, it is neither. A Unix socket has no host to check. */
@@ -52,6 +66,7 @@ function isLocalHost(host: string | null): boolean {
   return name === "" || name === "localhost" || ipaddr.isValid(name.replace(/^\[|\]$/g, ""));
 }
 
-function json(status: number, value: object): Response {
+/** An answer as JSON. */
+export function json(status: number, value: object): Response {
   return Response.json(value, { status, headers: { "cache-control": "no-store" } });
 }

@@ -5,6 +5,7 @@
  */
 
 import { rejectionFields, responseFields } from "../protocol/headers.ts";
+import type { HookResult } from "../protocol/messages.ts";
 import {
   type Denial,
   type Judge,
@@ -25,6 +26,7 @@ import type { Body } from "./body_store.ts";
 import type { Route } from "./config.ts";
 import type { TraceContext } from "./identity.ts";
 import type { RequestSpan } from "./telemetry.ts";
+import type { Origin } from "./upstream/origin.ts";
 
 /** The upstream's answer, while `afterResponse` looks at it. */
 export interface UpstreamAnswer {
@@ -33,12 +35,29 @@ export interface UpstreamAnswer {
   readonly body: Body;
 }
 
-/** One step of the chain, for the log and for `conduit dev`. */
+/** One step of the chain, for whoever tells of it later. */
 export interface HookStep {
   readonly plugin: string;
   readonly hook: HookName;
   readonly action: string;
   readonly durationMs: number;
+  /** What the hook answered, if it did. */
+  readonly result?: HookResult | undefined;
+  /** What of that may not stand; at least one. */
+  denials?: readonly Denial[];
+}
+
+/** The round trip of a request, as far as it has come. */
+export interface UpstreamTrip {
+  /** The last one that was tried. */
+  origin?: Origin;
+  isForward: boolean;
+  /** How often it was sent, or tried to be. */
+  attempts: number;
+  /** Until the head of the answer, or the failure. */
+  durationMs?: number;
+  /** Why the forward target was refused. */
+  refusal?: string;
 }
 
 /** What is known of a request once it has a route. */
@@ -60,6 +79,7 @@ export interface ExchangeFacts {
 export class Exchange {
   readonly facts: ExchangeFacts;
   readonly steps: HookStep[] = [];
+  trip: UpstreamTrip | undefined;
   /** The target that a plugin proposed last. */
   forwardUrl: string | undefined;
   #draft: Draft = EMPTY_DRAFT;

@@ -14,6 +14,7 @@ import {
   type IsolateEvents,
   IsolateLink,
   PendingHook,
+  type PluginEvents,
 } from "./isolate_link.ts";
 
 /** How often unanswered hooks are looked at, while there are any. */
@@ -47,7 +48,7 @@ export interface GenerationNeeds {
   readonly onHostStuck: () => void;
   /** Retired, and no request uses it any more. */
   readonly onIdle: (generation: Generation) => void;
-  readonly isolateEvents: Pick<IsolateEvents, "onLog" | "onCall">;
+  readonly isolateEvents: PluginEvents;
 }
 
 interface Lost {

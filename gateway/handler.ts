@@ -5,7 +5,7 @@
  */
 
 import type { HeaderMap } from "../protocol/snapshot.ts";
-import { type Arrival, logAccess, type Story } from "./access_log.ts";
+import type { Arrival, Story } from "./access_log.ts";
 import { captureAnswer } from "./body_store.ts";
 import type { Config, Route } from "./config.ts";
 import { type CorsPolicy, corsPolicy } from "./cors.ts";
@@ -30,11 +30,13 @@ import { requestId } from "./identity.ts";
 import { accept, Intake } from "./intake.ts";
 import { type Listed, LiveList } from "./live_list.ts";
 import type { Log } from "./log.ts";
+import type { Observer } from "./observe/observer.ts";
 import type { Proxy } from "./proxy.ts";
 import {
   answerReply,
   edgeErrorReply,
   errorReply,
+  isBodiless,
   type Reply,
   toResponse,
   watchedBody,
@@ -44,6 +46,8 @@ import type { Telemetry } from "./telemetry.ts";
 export interface HandlerNeeds {
   readonly config: Config;
   readonly log: Log;
+  /** Hears of each request once when it begins and once when it has ended. */
+  readonly observer: Observer;
   readonly proxy: Proxy;
   /** The generation for a new request, `undefined` while there is none. */
   readonly generation: () => Generation | undefined;
@@ -84,20 +88,25 @@ export class Handler {
       startedAt: performance.now(),
       span: this.#needs.telemetry?.request(request.method),
     };
-    const story: Story = { path: "-" };
+    const story: Story = { path: "-", sentBytes: 0 };
     const visit: Visit = { arrival, story, status: 503 };
     this.#visits.add(visit);
+    this.#needs.observer.began();
     const reply = await this.#answer(arrival, story);
     const { status, body } = reply;
     visit.status = status;
     const finish = () => this.#finish(visit);
     info.completed.then(finish, finish);
+    if (body instanceof Uint8Array && !isBodiless(request.method, status)) {
+      story.sentBytes = body.length;
+    }
     return toResponse({
       ...reply,
       headers: this.#finalHeaders(reply, arrival, story),
       body: body instanceof ReadableStream
         ? watchedBody(body, {
           signal: request.signal,
+          onPiece: (bytes) => void (story.sentBytes += bytes),
           onFailure: (error) => this.#onCut(error, arrival, story),
         })
         : body,
@@ -113,16 +122,8 @@ export class Handler {
   }
 
   #finish(visit: Visit): void {
-    if (!this.#visits.delete(visit)) return;
-    const { arrival: { request, traceId, span }, story, status } = visit;
-    logAccess(this.#needs.log, visit.arrival, visit);
-    span?.end({
-      ...story,
-      requestId: traceId,
-      status: request.signal.aborted ? 499 : status,
-      error: request.signal.aborted ? "client_gone" : story.failure ?? story.errorCode,
-      isCut: story.failure !== undefined,
-    });
+    const { arrival, story, status } = visit;
+    if (this.#visits.delete(visit)) this.#needs.observer.ended(arrival, story, status);
   }
 
   async #answer(arrival: Arrival, story: Story): Promise<Reply> {
@@ -136,7 +137,7 @@ export class Handler {
     } catch (error) {
       story.exchange?.facts.requestBody.release();
       story.errorCode = errorType(error);
-      return this.#failed(error, arrival);
+      return this.#failed(error, arrival, story);
     }
   }
 
@@ -209,13 +210,13 @@ export class Handler {
     return generation;
   }
 
-  #failed(error: unknown, { request, traceId }: Arrival): Reply {
+  #failed(error: unknown, { request, traceId }: Arrival, story: Story): Reply {
     if (error instanceof ClientGone || request.signal.aborted) {
       return { status: 499, headers: {}, body: null };
     }
     if (error instanceof EdgeError) return edgeErrorReply(error, traceId);
     if (error instanceof UpstreamError) {
-      this.#logUpstreamFailure(error, traceId);
+      this.#logUpstreamFailure(error, traceId, story);
       return edgeErrorReply(upstreamFailed(error), traceId);
     }
     this.#needs.log.error("the gateway itself failed", { traceId, error });
@@ -225,10 +226,11 @@ export class Handler {
   /** The upstream broke off when the response head was out. */
   #onCut(error: unknown, { traceId }: Arrival, story: Story): void {
     story.failure = error instanceof UpstreamError ? error.failure : errorText(error);
-    if (error instanceof UpstreamError) this.#logUpstreamFailure(error, traceId);
+    if (error instanceof UpstreamError) this.#logUpstreamFailure(error, traceId, story);
   }
 
-  #logUpstreamFailure({ failure, message }: UpstreamError, traceId: string): void {
+  #logUpstreamFailure({ failure, message }: UpstreamError, traceId: string, story: Story): void {
+    story.upstreamFailure = failure;
     this.#needs.log.error("upstream failed", { traceId, failure, reason: message });
   }
 

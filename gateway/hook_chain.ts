@@ -133,24 +133,25 @@ export class HookChain {
     };
   }
 
-  /** For the log, and for `conduit dev`. */
+  /** For the access log, metrics and `/trace`, and for `conduit dev`. */
   #record(
     { hook, plugin }: HookPlace,
     result: HookResult | { readonly action: string; readonly durationMs: number },
   ): void {
+    const answered = "id" in result ? result : undefined;
     const step = {
       plugin: plugin.name,
       hook,
-      action: "id" in result ? actionOf(result) : result.action,
+      action: answered ? actionOf(answered) : result.action,
       durationMs: result.durationMs,
     };
-    this.#exchange.steps.push(step);
+    this.#exchange.steps.push({ ...step, result: answered });
     this.#exchange.facts.span?.hook(step);
     if (!this.#needs.showsWay) return;
     this.#needs.log.debug("plugin proposed", {
       traceId: this.#exchange.facts.traceId,
       ...step,
-      ...("id" in result ? proposal(result) : {}),
+      ...(answered ? proposal(answered) : {}),
     });
   }
 
@@ -256,6 +257,8 @@ export class HookChain {
     denials: readonly Denial[],
     { hook, plugin }: HookPlace,
   ): undefined {
+    const step = this.#exchange.steps.at(-1);
+    if (step && denials.length > 0) step.denials = denials;
     const { traceId } = this.#exchange.facts;
     for (const { what, reason } of denials) {
       this.#needs.log.warn("denied what a plugin set", {

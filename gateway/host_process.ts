@@ -10,8 +10,9 @@ import { decodeFromHost, type FromHost, type Hello, type ToHost } from "../proto
 import { ChildProcess } from "./child_process.ts";
 import type { Config } from "./config.ts";
 import { Generation } from "./generation.ts";
-import { type IsolateEvents, IsolateLink } from "./isolate_link.ts";
+import { IsolateLink, type PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
+import type { Metrics } from "./observe/metrics.ts";
 import { HostGoneError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
@@ -32,7 +33,8 @@ export interface HostNeeds {
   readonly socket: PluginSocket;
   readonly version: string;
   readonly log: Log;
-  readonly isolateEvents: Pick<IsolateEvents, "onLog" | "onCall">;
+  readonly metrics: Metrics;
+  readonly isolateEvents: PluginEvents;
   readonly onBlocked: (host: HostProcess) => void;
   readonly onExit: (host: HostProcess, reason: string) => void;
 }
@@ -68,6 +70,11 @@ export class HostProcess implements Peer {
 
   get pid(): number {
     return this.#process.pid;
+  }
+
+  /** Sets of plugins that it has in memory. */
+  get generations(): number {
+    return this.#generations.size;
   }
 
   /** Whether requests still use one of its generations. */
@@ -133,6 +140,7 @@ export class HostProcess implements Peer {
         return this.#onLoadFailed(message);
       case "isolate_lost": {
         const { isolate, reason } = message;
+        this.#needs.metrics.isolateLost();
         this.#needs.log.warn("an isolate is lost; it is replaced", { isolate, reason });
         for (const each of this.#generations.values()) each.onIsolateLost(message);
         return;

@@ -18,6 +18,7 @@ import { MessageError } from "../protocol/decode.ts";
 import type { HookContext, HookName, Json } from "../protocol/snapshot.ts";
 import { errorText } from "./errors.ts";
 import { type Listed, LiveList } from "./live_list.ts";
+import type { DroppedAnswer } from "./observe/metrics.ts";
 import type { Peer, PeerConnection } from "./plugin_socket.ts";
 
 /** One hook for one request, or several one after another. */
@@ -96,9 +97,14 @@ export interface IsolateEvents {
   onAnswer(link: IsolateLink): void;
   onClose(link: IsolateLink, reason: string | undefined): void;
   onLog(record: Extract<FromIsolate, { type: "log" }>): void;
+  /** It answered what nobody waits for. */
+  onDropped(reason: DroppedAnswer): void;
   /** Carries out a service call. */
   onCall(frame: CallFrame): Promise<Json>;
 }
+
+/** What has nothing to do with one isolate or generation. */
+export type PluginEvents = Pick<IsolateEvents, "onLog" | "onCall" | "onDropped">;
 
 /** More unanswered service calls than this break the protocol: the isolate itself stops at fewer. */
 const MAX_PENDING_CALLS = 2000;
@@ -225,6 +231,7 @@ export class IsolateLink implements Peer {
     const pending = this.#pendingFor(result);
     if (pending?.settled) return this.#onLate(pending, result);
     if (pending?.awaited?.plugin !== result.plugin) {
+      this.#events.onDropped(this.#wasAnswered(pending, result) ? "double" : "unknown");
       throw new MessageError(
         `a result for hook ${result.id} of ${
           JSON.stringify(result.plugin)
@@ -242,8 +249,15 @@ export class IsolateLink implements Peer {
     this.#events.onAnswer(this);
   }
 
+  #wasAnswered(pending: PendingHook | undefined, { id, plugin }: HookResult): boolean {
+    return pending
+      ? pending.call.chain.some((each) => each.plugin === plugin)
+      : !isAfter(id, this.#lastId);
+  }
+
   /** What comes of a call that was given up; only its end matters. */
   #onLate(pending: PendingHook, result: HookResult): void {
+    this.#events.onDropped("late");
     if (endsChain(result, pending.call.chain)) this.pending.delete(pending);
     this.#progressAt = performance.now();
     this.#events.onAnswer(this);

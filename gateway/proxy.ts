@@ -9,7 +9,7 @@ import type { HeaderMap } from "../protocol/snapshot.ts";
 import { Body, type BodySource } from "./body_store.ts";
 import type { Route } from "./config.ts";
 import { ClientGone, EdgeError, errorType, UpstreamError } from "./errors.ts";
-import type { Exchange, UpstreamAnswer } from "./exchange.ts";
+import type { Exchange, UpstreamAnswer, UpstreamTrip } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
 import { responseHeaderMap } from "./headers.ts";
 import type { Log } from "./log.ts";
@@ -45,13 +45,17 @@ export class Proxy {
     options: { readonly managed: HeaderMap; readonly wantsPlainBody: boolean },
   ): Promise<UpstreamAnswer> {
     const { route, signal, request: { method } } = exchange.facts;
-    const target = await this.#forwardTarget(exchange);
+    const trip: UpstreamTrip = { isForward: false, attempts: 0 };
+    exchange.trip = trip;
+    const target = await this.#forwardTarget(exchange, trip);
     const body = upstreamBody(exchange.facts.requestBody);
     const span = exchange.facts.span?.upstream(method);
     const managed = span
       ? overlay(options.managed, { traceparent: span.traceparent })
       : options.managed;
     const request = (origin: Origin, path: string, query: string): UpstreamRequest => {
+      trip.attempts++;
+      trip.origin = origin;
       span?.tries(origin, path);
       const host = authority(origin);
       return {
@@ -63,16 +67,20 @@ export class Proxy {
         timeouts: route.timeouts,
       };
     };
+    const startedAt = performance.now();
     try {
       const response = target
         ? await this.#needs.client.send(target, request(target, target.path, target.query))
         : await this.#sendToRoute(exchange, request);
+      if (response.retried) trip.attempts++;
       span?.end(response.status);
       return answer(response);
     } catch (error) {
       const cause = causeOf(error, exchange.facts.signal);
       span?.end(cause instanceof UpstreamError ? cause.failure : errorType(cause));
       throw cause;
+    } finally {
+      trip.durationMs = performance.now() - startedAt;
     }
   }
 
@@ -94,10 +102,13 @@ export class Proxy {
   /** Where a plugin wants the request to go, if the guard agrees. */
   async #forwardTarget(
     { forwardUrl, facts: { traceId } }: Exchange,
+    trip: UpstreamTrip,
   ): Promise<ForwardTarget | undefined> {
     if (forwardUrl === undefined) return undefined;
     const verdict = await this.#needs.guard.check(forwardUrl);
+    trip.isForward = verdict.ok;
     if (verdict.ok) return verdict.target;
+    trip.refusal = verdict.reason;
     this.#needs.log.warn("forward refused; using the original route", {
       traceId,
       url: forwardUrl,

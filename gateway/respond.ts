@@ -60,19 +60,24 @@ export function edgeErrorReply(error: EdgeError, traceId: string): Reply {
   return errorReply(status, { code, message, traceId }, headers);
 }
 
+/** Whether a response has no body, whatever was decided (RFC 9110 §9.3.2, §15). */
+export function isBodiless(method: string, status: number): boolean {
+  return method === "HEAD" || status === 204 || status === 205 || status === 304;
+}
+
 /**
- * The response object. `HEAD`, 204 and 304 have no body, whatever was decided (RFC 9110 §9.3.2, §15). A 205 goes out as
- * the 204 it nearly is: `Deno.serve` writes it without any framing, so that clients would wait for its body.
+ * The response object. A 205 goes out as the 204 it nearly is: `Deno.serve` writes it without any framing, so that clients
+ * would wait for its body.
  */
 export function toResponse(
   { status: decided, headers, body, lengthBytes }: Reply,
   method: string,
 ): Response {
   const status = decided === 205 ? 204 : decided;
-  const isBodiless = method === "HEAD" || status === 204 || status === 304;
-  if (isBodiless && body instanceof ReadableStream) body.cancel().catch(() => {});
+  const bodiless = isBodiless(method, status);
+  if (bodiless && body instanceof ReadableStream) body.cancel().catch(() => {});
   const announced = body instanceof Uint8Array ? body.length : lengthBytes;
-  const response = new Response(isBodiless ? null : body, { status });
+  const response = new Response(bodiless ? null : body, { status });
   const fields = response.headers;
   for (const name in headers) {
     for (const value of valueList(headers[name])) fields.append(name, value);
@@ -87,8 +92,9 @@ export function toResponse(
  */
 export function watchedBody(
   stream: ReadableStream<Bytes>,
-  { signal, onFailure }: {
+  { signal, onPiece, onFailure }: {
     readonly signal: AbortSignal;
+    readonly onPiece: (bytes: number) => void;
     readonly onFailure: (error: unknown) => void;
   },
 ): ReadableStream<Bytes> {
@@ -97,8 +103,9 @@ export function watchedBody(
     async pull(controller) {
       try {
         const { done, value } = await reader.read();
-        if (done) controller.close();
-        else controller.enqueue(value);
+        if (done) return controller.close();
+        onPiece(value.length);
+        controller.enqueue(value);
       } catch (error) {
         if (signal.aborted) return controller.close();
         onFailure(error);

@@ -16,9 +16,12 @@ import { ForwardGuard } from "./forward_guard.ts";
 import type { Generation } from "./generation.ts";
 import { Handler } from "./handler.ts";
 import { HostProcess } from "./host_process.ts";
-import type { IsolateEvents } from "./isolate_link.ts";
+import type { PluginEvents } from "./isolate_link.ts";
 import { listenAddressText, type Listening, serveOn } from "./listen.ts";
 import type { Log } from "./log.ts";
+import type { Metrics } from "./observe/metrics.ts";
+import { metricsPage } from "./observe/metrics_page.ts";
+import { Observer } from "./observe/observer.ts";
 import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./plugin_files.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "./plugin_packages.ts";
 import { PluginSocket } from "./plugin_socket.ts";
@@ -31,6 +34,8 @@ import { UpstreamClient } from "./upstream/client.ts";
 
 export interface GatewayOptions {
   readonly log: Log;
+  /** Of the whole process: it outlives a change of the configuration. */
+  readonly metrics: Metrics;
   readonly version: string;
   /** The plugin host's program; `main.ts` knows where it lies. */
   readonly host: Pick<HostFiles, "deno" | "entry" | "sources">;
@@ -76,7 +81,7 @@ export async function openPluginRuntime(
   config: Config,
   options: GatewayOptions,
 ): Promise<PluginRuntime> {
-  const { log, version, dev } = options;
+  const { log, metrics, version, dev } = options;
   const dir = await makePrivateDir(options.env);
   try {
     const pluginsRoot = join(dir.path, "plugins");
@@ -85,6 +90,7 @@ export async function openPluginRuntime(
     const socket = new PluginSocket(dir.socketPath, {
       log,
       maxFrameBytes: config.maxFrameBytes,
+      meter: metrics.ipc,
       ...(options.traceIpc ? { trace: options.traceIpc } : {}),
     });
     const pluginEnv = pluginEnvironment(config, options.env);
@@ -99,7 +105,7 @@ export async function openPluginRuntime(
       }, pluginEnv);
     let command = commandWith(undefined);
     const cache = await openCache(config.services.cache, { log });
-    const isolateEvents = pluginEvents(cache, log);
+    const isolateEvents = pluginEvents(cache, { log, metrics });
     const types = dev && new TypeCheck({
       ...dev,
       log,
@@ -110,6 +116,7 @@ export async function openPluginRuntime(
     });
     const supervisor = new Supervisor(files, {
       log,
+      metrics,
       explain: dev && ((error) => dev.print(problemBlock(error))),
       onLive: types && ((live) => types.check(live)),
       unfit: (generation) => missingPlugins(config, generation),
@@ -128,6 +135,7 @@ export async function openPluginRuntime(
           socket,
           version,
           log,
+          metrics,
           isolateEvents,
           ...events,
         }),
@@ -174,7 +182,7 @@ export async function startGateway(
   runtime: PluginRuntime,
   options: GatewayOptions,
 ): Promise<Gateway> {
-  const { log, dev, telemetry } = options;
+  const { log, metrics, dev, telemetry } = options;
   const { supervisor } = runtime;
   const client = new UpstreamClient();
   const upstreams = config.routes.flatMap((route) => route.upstreams);
@@ -182,11 +190,18 @@ export async function startGateway(
   const handler = new Handler({
     config,
     log,
+    observer: new Observer({ log, metrics }),
     proxy: new Proxy(config.routes, { client, guard, log }),
     generation: () => supervisor.current,
     telemetry,
     ...(dev ? { showsWay: true, explainAbsence: () => supervisor.problem } : {}),
   });
+  metrics.watch(() => ({
+    generations: supervisor.generations,
+    readyIsolates: supervisor.current?.readyIsolates ?? 0,
+    isStale: supervisor.problem !== undefined,
+    hostPid: supervisor.hostPid,
+  }));
   const drain = new Drain();
   const notReady = () => {
     if (drain.begun) return "shutting down";
@@ -206,7 +221,10 @@ export async function startGateway(
     admin = config.admin === false ? undefined : await serveOn(
       config.admin.listen,
       { signal: adminEnd.signal, log },
-      adminHandler({ readiness: () => ({ reason: notReady() }) }),
+      adminHandler({
+        readiness: () => ({ reason: notReady() }),
+        pages: { "/metrics": metricsPage(metrics.registry) },
+      }),
     );
   } catch (error) {
     cut.abort();
@@ -246,8 +264,12 @@ function missingPlugins(config: Config, { plugins }: Generation): string | undef
   return missing.length === 0 ? undefined : missing.join("\n");
 }
 
-function pluginEvents(cache: CacheStore, log: Log): Pick<IsolateEvents, "onLog" | "onCall"> {
+function pluginEvents(
+  cache: CacheStore,
+  { log, metrics }: Pick<GatewayOptions, "log" | "metrics">,
+): PluginEvents {
   return {
+    onDropped: (reason) => metrics.answerDropped(reason),
     onLog: ({ level, message, fields, plugin, traceId }) =>
       log[level](message, { traceId, plugin, fields }),
     onCall: ({ method, args }) => cache.call(method, args),

@@ -12,12 +12,14 @@ import { errorText } from "./errors.ts";
 import type { Generation } from "./generation.ts";
 import type { HostProcess } from "./host_process.ts";
 import type { Log } from "./log.ts";
+import type { Metrics } from "./observe/metrics.ts";
 import { PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { HostCommand } from "./sandbox.ts";
 
 export interface SupervisorNeeds {
   readonly log: Log;
+  readonly metrics: Metrics;
   /**
    * The command for a process that can load `files`.
    *
@@ -87,6 +89,11 @@ export class Supervisor {
   /** Why the files on disk are not what is running; `undefined` when they are. */
   get problem(): string | undefined {
     return this.#problem;
+  }
+
+  /** Sets of plugins in memory, with those that drain. */
+  get generations(): number {
+    return [...this.#hosts].reduce((sum, host) => sum + host.generations, 0);
   }
 
   /** The process that serves new requests. */
@@ -208,6 +215,7 @@ export class Supervisor {
     this.#host = host;
     this.#current = generation;
     this.#lastGood = files;
+    this.#needs.metrics.pluginsLoaded("ok");
     if (files === this.#latest) {
       this.#problem = undefined;
       this.#needs.onLive?.(files);
@@ -240,6 +248,7 @@ export class Supervisor {
   #onBlocked(host: HostProcess): void {
     if (host !== this.#host || host === this.#stuck) return;
     this.#stuck = host;
+    this.#needs.metrics.hostRestarted("blocked");
     this.#needs.log.warn("a hook blocked its isolate; the plugin host is renewed", {
       pid: host.pid,
     });
@@ -251,6 +260,7 @@ export class Supervisor {
     if (host !== this.#host || this.#stopping) return;
     this.#host = undefined;
     this.#current = undefined;
+    this.#needs.metrics.hostRestarted("died");
     this.#needs.log.error("the plugin host died", { pid: host.pid, reason });
     this.#backoff.lived(performance.now() - this.#readyAt);
     this.#restart();
@@ -271,6 +281,7 @@ export class Supervisor {
       return this.#needs.log.error("the plugin host failed while it loaded plugins", { reason });
     }
     this.#problem = reason;
+    this.#needs.metrics.pluginsLoaded("failed");
     const after = this.#current ? "; what runs goes on" : "";
     this.#needs.log.error(
       `plugins did not load${after}`,

@@ -15,10 +15,17 @@ export interface Duplex {
   close(): void;
 }
 
+/** Bytes moved, by any number of connections. */
+export interface ByteMeter {
+  receivedBytes: number;
+  sentBytes: number;
+}
+
 export interface ConnectionOptions {
   readonly maxFrameBytes?: number;
   /** How much may wait for a peer that does not read, in bytes; beyond it the connection is closed. */
   readonly maxQueuedBytes?: number;
+  readonly meter?: ByteMeter;
   /** Sees every message, for debugging. */
   readonly trace?: (direction: "in" | "out", message: object) => void;
 }
@@ -33,6 +40,7 @@ export class Connection<Out extends object> {
   readonly #maxFrameBytes: number;
   readonly #maxQueuedBytes: number;
   readonly #trace: ConnectionOptions["trace"];
+  readonly #meter: ByteMeter;
   #queue: Uint8Array[] = [];
   /** Of the queue and of the write that is under way. */
   #queuedBytes = 0;
@@ -48,6 +56,7 @@ export class Connection<Out extends object> {
     this.#maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
     this.#decoder = new FrameDecoder(this.#maxFrameBytes);
     this.#trace = options.trace;
+    this.#meter = options.meter ?? { receivedBytes: 0, sentBytes: 0 };
   }
 
   get closed(): boolean {
@@ -99,6 +108,7 @@ export class Connection<Out extends object> {
       while (!this.#closed) {
         const length = await this.#socket.read(buffer).catch(() => null);
         if (length === null) return this.#endOfStream();
+        this.#meter.receivedBytes += length;
         for (const message of this.#decoder.push(buffer.subarray(0, length))) {
           if (this.#closed) return undefined;
           this.#trace?.("in", message);
@@ -142,6 +152,7 @@ export class Connection<Out extends object> {
           written += await this.#socket.write(bytes.subarray(written));
         }
         this.#queuedBytes -= bytes.length;
+        this.#meter.sentBytes += written;
       }
     } catch {
       this.#deaf = true;

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { ERROR_STATUS } from "../gateway/errors.ts";
+import { Metrics } from "../gateway/observe/metrics.ts";
+import { ParentMetrics } from "../gateway/processes/parent_metrics.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { PROTOCOL_VERSION } from "../protocol/messages.ts";
 import { deniedHeader, type HeaderSide } from "../protocol/mutation_rules.ts";
@@ -84,6 +86,24 @@ Deno.test("operations.md has the messages that the plugin host makes itself", as
     const plain = message.replace(/^(uncaught error|unhandled rejection) in a plugin$/, "$1");
     assert(code.includes(plain.replace("200", "${MAX_LOGS_PER_HOOK}")), `${level} ${message}`);
   }
+});
+
+Deno.test("operations.md has every metric with its type and labels, and no other", async () => {
+  const version = "0";
+  const registries = [new Metrics({ version }).registry, new ParentMetrics(() => []).registry];
+  const known = registries.flatMap((registry) =>
+    (registry.getMetricsAsArray() as unknown as readonly {
+      readonly name: string;
+      readonly type: string;
+      readonly labelNames: readonly string[];
+    }[]).map(({ name, type, labelNames }) => `${name} ${type} ${labelNames.join(", ")}`)
+  );
+  assert(known.length > 25);
+  const rows = tableRows(section(await readDoc("docs/operations.md"), "Metrics"));
+  assertEquals(
+    sorted(rows.map((row) => row.slice(0, 3).join(" ").replaceAll("`", ""))),
+    sorted(known),
+  );
 });
 
 Deno.test("operations.md has every fixed time of the code, and no other", async () => {

@@ -72,7 +72,13 @@ for (const [what, npx, code, last] of CI_RUNS) {
     try {
       // Stand-ins, so that this neither installs anything nor runs the tests within themselves.
       for (
-        const [name, script] of Object.entries({ npx, "redis-server": "", nginx: "", curl: "" })
+        const [name, script] of Object.entries({
+          npx,
+          "redis-server": "",
+          nginx: "",
+          curl: "",
+          promtool: "",
+        })
       ) {
         await Deno.writeTextFile(join(dir, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
       }

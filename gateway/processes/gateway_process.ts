@@ -10,7 +10,7 @@ import type { ProcessCommand, ProcessInit } from "./member.ts";
 
 /** How often a process that starts is asked whether it listens. */
 const START_POLL_MS = 20;
-/** A process that takes longer to say whether it is ready is not. */
+/** A process that takes longer to say whether it is ready is not; other pages are then without it. */
 const READY_TIMEOUT_MS = 1000;
 
 export interface ProcessOptions {
@@ -57,7 +57,7 @@ export class GatewayProcess {
   async started(): Promise<void> {
     while (!this.#hasEnded) {
       // Its admin listener is the last that it opens.
-      if (await this.#ask() !== undefined) {
+      if (await this.ask("/readyz") !== undefined) {
         this.#listens = true;
         return;
       }
@@ -67,18 +67,14 @@ export class GatewayProcess {
 
   /** Why it is not ready, or `undefined`. */
   async notReady(): Promise<string | undefined> {
-    const answer = await this.#ask() ?? { reason: "no answer" };
-    return answer.reason;
+    const answer = await this.ask<{ readonly reason?: string }>("/readyz");
+    return answer ? answer.reason : "no answer";
   }
 
-  /** Lets it drain and end. */
-  stop(): void {
-    this.#write({ command: "stop" });
-  }
-
-  async #ask(): Promise<{ readonly reason?: string } | undefined> {
+  /** What its admin listener answers, as JSON; `undefined` without an answer. */
+  async ask<T>(path: string): Promise<T | undefined> {
     try {
-      const response = await fetch("http://localhost/readyz", {
+      const response = await fetch(`http://localhost${path}`, {
         client: this.#client,
         signal: AbortSignal.timeout(READY_TIMEOUT_MS),
       });
@@ -86,6 +82,11 @@ export class GatewayProcess {
     } catch {
       return undefined; // it does not listen yet, or no more, or hangs
     }
+  }
+
+  /** Lets it drain and end. */
+  stop(): void {
+    this.#write({ command: "stop" });
   }
 
   #write(line: ProcessInit | ProcessCommand): void {

@@ -54,10 +54,15 @@ export class KeptProcess {
     });
   }
 
+  /** The process, while it takes connections. */
+  get serving(): GatewayProcess | undefined {
+    return this.#process?.listens ? this.#process : undefined;
+  }
+
   /** `undefined` while it takes no connections; otherwise whether it is ready, or why not. */
   async readiness(): Promise<{ readonly reason: string | undefined } | undefined> {
-    const process = this.#process;
-    if (!process?.listens) return undefined;
+    const process = this.serving;
+    if (!process) return undefined;
     const reason = await process.notReady();
     if (!process.listens) return undefined;
     return { reason: reason && `process ${process.pid}: ${reason}` };

@@ -15,6 +15,7 @@ import { makePrivateDir } from "../private_dir.ts";
 import { GatewayProcess } from "./gateway_process.ts";
 import { KeptProcess } from "./kept_process.ts";
 import { PROCESS_COMMAND } from "./member.ts";
+import { ParentMetrics } from "./parent_metrics.ts";
 
 export interface ParentOptions {
   readonly log: Log;
@@ -50,11 +51,13 @@ export async function superviseProcesses(
   try {
     const listen = reserveAddress(config.listen);
     const program = await ownProgram();
-    const processes = Array.from({ length: count }, (_, index) => {
+    const metrics = new ParentMetrics(() => processes);
+    const processes: readonly KeptProcess[] = Array.from({ length: count }, (_, index) => {
       const socketPath = join(dir.path, `${index}.sock`);
       const admin = { listen: { kind: "unix", path: socketPath } } as const;
       const init = { version, config: { ...config, listen, admin } };
-      return new KeptProcess(() => new GatewayProcess({ ...program, init, socketPath }), log);
+      const spawn = () => metrics.watch(new GatewayProcess({ ...program, init, socketPath }));
+      return new KeptProcess(spawn, log);
     });
     let isStopping = false;
     void stopped.then(() => isStopping = true);
@@ -64,6 +67,7 @@ export async function superviseProcesses(
       { signal: adminEnd.signal, log },
       adminHandler({
         readiness: () => isStopping ? { reason: "shutting down" } : readinessOf(processes),
+        pages: { "/metrics": () => metrics.page() },
       }),
     );
     log.info("gateway processes are started", {

@@ -8,6 +8,7 @@ import { encodeFrame } from "../../protocol/frame.ts";
 import { ask, errorOf, hostProgram, POLICY } from "../support/failure.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { type LogLine, type TestGateway, testGateway } from "../support/gateway.ts";
+import { scrape, total } from "../support/metrics.ts";
 
 const BROKE_PROTOCOL = "a plugin connection broke the protocol";
 const SOME_SECRET = "0".repeat(64);
@@ -199,6 +200,11 @@ const ANSWERS: readonly {
     reason: /^a result for hook \d+ of "002-b", which was not asked for$/,
   },
   {
+    what: "an answer that it gave before",
+    answer: (id) => result(id - 1),
+    reason: /^a result for hook \d+ of "001-a", which was not asked for$/,
+  },
+  {
     what: "a second hello",
     answer: () => ({ ...JSON.parse(helloText()) }),
     reason: /^a second hello$/,
@@ -293,6 +299,9 @@ Deno.test("plugin socket: an isolate that breaks the protocol is dropped and rep
     });
   }
   assert(upstream.seen.every((each) => each.target !== "/wrong"));
+  const page = await scrape(gateway);
+  const dropped = (reason: string) => total(page, "conduit_hook_answers_dropped_total", { reason });
+  assertEquals(["unknown", "double", "late"].map(dropped), [2, 1, 0]);
 
   await test.step("a second hello on the host's own connection ends that host", async () => {
     const from = gateway.logs.length;

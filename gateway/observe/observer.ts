@@ -1,0 +1,58 @@
+/**
+ * What becomes of a request that has ended: one access line, the counts of `/metrics`, the end of its span.
+ *
+ * @module
+ */
+
+import { type Arrival, logAccess, type Story } from "../access_log.ts";
+import type { HookStep } from "../exchange.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "./metrics.ts";
+
+export interface ObserverNeeds {
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+const NO_STEPS: readonly HookStep[] = [];
+
+/** Sees the requests of one configuration; what it counts in outlives that. */
+export class Observer {
+  readonly #needs: ObserverNeeds;
+
+  constructor(needs: ObserverNeeds) {
+    this.#needs = needs;
+  }
+
+  began(): void {
+    this.#needs.metrics.requestBegan();
+  }
+
+  /** @param decided the status that was decided on; a client that left is a 499 */
+  ended(arrival: Arrival, story: Story, decided: number): void {
+    const { log, metrics } = this.#needs;
+    const { request } = arrival;
+    const status = request.signal.aborted ? 499 : decided;
+    const durationMs = performance.now() - arrival.startedAt;
+    const { exchange } = story;
+    metrics.requestEnded({
+      method: request.method,
+      route: story.route,
+      status,
+      durationMs,
+      sentBytes: story.sentBytes,
+      isShed: story.errorCode === "overloaded",
+      steps: exchange?.steps ?? NO_STEPS,
+      trip: exchange?.trip,
+      upstreamFailure: story.upstreamFailure,
+    });
+    logAccess(log, arrival, { story, status, durationMs });
+    arrival.span?.end({
+      ...story,
+      requestId: arrival.traceId,
+      status,
+      error: status === 499 ? "client_gone" : story.failure ?? story.errorCode,
+      isCut: story.failure !== undefined,
+    });
+  }
+}

@@ -1,0 +1,95 @@
+import { assert, assertEquals } from "@std/assert";
+import { echoUpstream } from "../support/echo_upstream.ts";
+import { type LogLine, type TestGateway, testGateway } from "../support/gateway.ts";
+import { NO_PROMTOOL, promtool, scrape, total } from "../support/metrics.ts";
+import { PATIENT } from "../support/patient.ts";
+
+const PLUGINS = { "001-a.ts": "export default { readsBodies: false, beforeRequest() {} };" };
+
+async function twoProcesses(upstream: string): Promise<TestGateway> {
+  const gateway = await testGateway({
+    plugins: PLUGINS,
+    config: {
+      processes: 2,
+      pluginPoolSize: 1,
+      ...PATIENT,
+      routes: [{ path: "/*", upstream }],
+    },
+  });
+  await gateway.waitForLog(says("all gateway processes have been started"));
+  return gateway;
+}
+
+const says = (message: string) => (line: LogLine) => line.message === message;
+
+const accessLines = ({ logs }: TestGateway) => logs.filter(({ status }) => status !== undefined);
+
+/** Requests over connections of their own, until each process has answered `atLeast` in all. */
+async function askThroughBoth(gateway: TestGateway, atLeast: number): Promise<number> {
+  const from = accessLines(gateway).length;
+  let asked = 0;
+  const counts = () => {
+    const processes = accessLines(gateway).slice(from).map((line) => line.process);
+    return new Set(processes).size === 2;
+  };
+  while (asked < atLeast || !counts()) {
+    using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
+    const response = await fetch(`${gateway.url}/`, { client });
+    await response.arrayBuffer(); // a client that leaves is a 499
+    asked++;
+  }
+  return asked;
+}
+
+Deno.test("processes: /metrics of the parent is one page for all, and nothing on it falls when a process dies", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await twoProcesses(upstream.url);
+  let asked = await askThroughBoth(gateway, 10);
+  await gateway.until(
+    async () => total(await scrape(gateway), "conduit_requests_total") === asked,
+    { what: `${asked} requests` },
+  );
+  const before = await scrape(gateway);
+  assertEquals(total(before, "conduit_requests_total", { route: "/*", status: "200" }), asked);
+  assertEquals(total(before, "conduit_request_duration_seconds_count"), asked);
+  assertEquals(
+    total(before, "conduit_hook_outcomes_total", { plugin: "001-a", outcome: "ok" }),
+    asked,
+  );
+  assertEquals(total(before, "conduit_isolates"), 2);
+  assertEquals(total(before, "conduit_info"), 1);
+  assertEquals(total(before, "conduit_processes"), 2);
+  assertEquals(total(before, "conduit_processes_serving"), 2);
+  assertEquals(total(before, "conduit_process_restarts_total"), 0);
+
+  const [victim = 0] = await gateway.hostPids();
+  Deno.kill(victim, "SIGKILL");
+  await gateway.waitForLog(says("a gateway process ended"));
+  const between = await scrape(gateway);
+  assertEquals(total(between, "conduit_requests_total"), asked);
+  await gateway.waitForLog(says("a gateway process is back"));
+  asked += await askThroughBoth(gateway, 10);
+  await gateway.until(
+    async () => total(await scrape(gateway), "conduit_requests_total") === asked,
+    { what: `${asked} requests` },
+  );
+  const after = await scrape(gateway);
+  assertEquals(total(after, "conduit_process_restarts_total"), 1);
+  assertEquals(total(after, "conduit_isolates"), 2, "what a process is goes with it");
+  for (const [name, value] of before.series) {
+    if (!/_(?:total|count|sum|bucket)\b/.test(name)) continue;
+    assert((after.series.get(name) ?? 0) >= value, `${name} fell from ${value}`);
+  }
+});
+
+Deno.test({
+  name: `processes: promtool check metrics finds nothing on the parent's page${NO_PROMTOOL ?? ""}`,
+  ignore: NO_PROMTOOL !== undefined,
+  async fn() {
+    await using upstream = echoUpstream();
+    await using gateway = await twoProcesses(upstream.url);
+    await askThroughBoth(gateway, 2);
+    const { text } = await scrape(gateway);
+    assertEquals(await promtool(["check", "metrics"], text), { code: 0, output: "" });
+  },
+});
