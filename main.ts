@@ -21,6 +21,11 @@ import { Metrics } from "./gateway/observe/metrics.ts";
 import { PluginLoadError } from "./gateway/plugin_errors.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
+import {
+  type GatewayOptions,
+  openPluginRuntime,
+  type PluginRuntime,
+} from "./gateway/plugin_runtime.ts";
 import { PrivateDirError } from "./gateway/private_dir.ts";
 import { keepRunning, stopSignal } from "./gateway/process_events.ts";
 import {
@@ -31,13 +36,7 @@ import {
 } from "./gateway/processes/member.ts";
 import { processCount, superviseProcesses } from "./gateway/processes/supervise.ts";
 import { SandboxError } from "./gateway/sandbox.ts";
-import {
-  type Gateway,
-  type GatewayOptions,
-  openPluginRuntime,
-  type PluginRuntime,
-  startGateway,
-} from "./gateway/server.ts";
+import { type Gateway, startGateway } from "./gateway/server.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
 import { startTelemetry } from "./gateway/telemetry.ts";
 import {

@@ -8,7 +8,7 @@ import type { Config, Route } from "./config.ts";
 import { configWarnings } from "./config_warnings.ts";
 import { hookPlan } from "./hook_chain.ts";
 import { processCount } from "./processes/supervise.ts";
-import type { PluginRuntime } from "./server.ts";
+import type { PluginRuntime } from "./plugin_runtime.ts";
 import { originText } from "./upstream/origin.ts";
 
 /** A report for people; the order of routes is the file's, of plugins that of the chain. */
