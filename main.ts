@@ -37,15 +37,11 @@ import {
 import { processCount, superviseProcesses } from "./gateway/processes/supervise.ts";
 import { SandboxError } from "./gateway/sandbox.ts";
 import { type Gateway, startGateway } from "./gateway/server.ts";
+import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
 import { startTelemetry } from "./gateway/telemetry.ts";
-import {
-  authorModules,
-  denoWord,
-  InitError,
-  initProject,
-  typeDeclarations,
-} from "./plugin-host/author_files.ts";
+import { denoWord, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
+import { packagedFiles, type ProgramFiles, sourceFiles } from "./plugin-host/program_files.ts";
 import { PROTOCOL_VERSION } from "./protocol/messages.ts";
 
 const HERE = new URL("./", import.meta.url);
@@ -79,7 +75,7 @@ const RUN: Readonly<Record<CommandName, (args: Arguments) => Promise<number>>> =
     return EXIT.ok;
   },
   schema: () => print(`${JSON.stringify(configJsonSchema(), null, 2)}\n`),
-  types: async () => print(await typeDeclarations(HERE)),
+  types: async () => print(await typeDeclarations((await ownFiles()).read)),
   help: () => print(overview(project.version)),
   version: ({ options: { json } }) =>
     print(
@@ -209,7 +205,7 @@ async function init(dir: string): Promise<number> {
     ? [Deno.execPath()]
     : [deno, "run", "-A", fromFileUrl(import.meta.url)];
   const program = { conduit, deno: Deno.build.standalone ? "deno" : deno };
-  return await print(await initProject(dir, { root: HERE, program }));
+  return await print(await initProject(dir, { read: (await ownFiles()).read, program }));
 }
 
 async function gatewayOptions(
@@ -219,23 +215,25 @@ async function gatewayOptions(
     readonly print?: ((block: string) => void) | undefined;
   },
 ): Promise<GatewayOptions> {
-  const here = fromFileUrl(HERE);
+  const env = (name: string) => Deno.env.get(name);
+  const shipped = await readShipped(HERE);
   return {
     log,
-    dev: print && {
-      print,
-      modules: authorModules(HERE),
-    },
+    dev: print && { print },
     metrics: new Metrics({ version: project.version }),
     version: project.version,
-    env: (name) => Deno.env.get(name),
+    env,
     host: {
-      deno: await hostDeno(Deno.env.get("CONDUIT_DENO")),
-      entry: `${here}plugin-host/main.ts`,
-      sources: [`${here}plugin-host`, `${here}protocol`],
+      deno: await hostDeno({ env, log, shipped, executable: Deno.execPath() }),
+      program: (await ownFiles()).place,
     },
     ...(Deno.env.get("CONDUIT_TRACE_IPC") === "1" ? { traceIpc } : {}),
   };
+}
+
+/** Beside this module there are the sources, or what is packaged. */
+async function ownFiles(): Promise<ProgramFiles> {
+  return await readShipped(HERE) ? packagedFiles(new URL(EMBEDDED, HERE)) : sourceFiles(HERE);
 }
 
 function traceIpc(direction: "in" | "out", message: object): void {

@@ -7,6 +7,7 @@
 
 import { join } from "@std/path";
 import type { Json } from "../protocol/snapshot.ts";
+import { cacheFolders } from "./cache_folders.ts";
 import { errorText } from "./errors.ts";
 import { parseJsonText } from "./json_text.ts";
 import { PluginLoadError } from "./plugin_errors.ts";
@@ -143,10 +144,8 @@ async function packagesDir(
 }
 
 function packagesRoot(env: Environment): string {
-  const [cacheDirectory, xdg, home] = ["CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME"].map(env);
-  const conduit = cacheDirectory?.split(":")[0] || // a list (systemd.exec(5))
-    (xdg && join(xdg, "conduit")) || (home && join(home, ".cache", "conduit"));
-  if (conduit) return join(conduit, "plugin-packages");
+  const [folder] = cacheFolders(env);
+  if (folder) return join(folder, "plugin-packages");
   throw new PluginLoadError(
     "deno.json: there is no folder for packages; set CACHE_DIRECTORY, XDG_CACHE_HOME or HOME",
   );

@@ -28,8 +28,11 @@ export interface GatewayOptions {
   /** Of the whole process: it outlives a change of the configuration. */
   readonly metrics: Metrics;
   readonly version: string;
-  /** The plugin host's program; `main.ts` knows where it lies. */
-  readonly host: Pick<HostFiles, "deno" | "entry" | "sources">;
+  readonly host: {
+    readonly deno: string;
+    /** Where the plugin host's program lies, which `main.ts` knows; `dir` is a private folder for it, if it needs one. */
+    readonly program: (dir: string) => Promise<HostProgram>;
+  };
   readonly env: (name: string) => string | undefined;
   /** `conduit dev`: broken plugins are explained, types checked, and responses show their way. */
   readonly dev?: DevTools | undefined;
@@ -45,6 +48,9 @@ export interface GatewayOptions {
 export interface DevTools {
   /** Prints a block of lines from the author's own files. Whatever handles requests does not get it. */
   readonly print: (block: string) => void;
+}
+
+export interface HostProgram extends Pick<HostFiles, "entry" | "sources"> {
   /** Where the modules lie that plugins and their tests import types from, as URLs by name. */
   readonly modules: Readonly<Record<string, string>>;
 }
@@ -78,9 +84,12 @@ export async function openPluginRuntime(
       ...(options.traceIpc ? { trace: options.traceIpc } : {}),
     });
     const pluginEnv = pluginEnvironment(config, options.env);
+    const { deno } = options.host;
+    const { modules, ...program } = await options.host.program(dir.path);
     const commandWith = (packages: PluginPackages | undefined) =>
       hostCommand(config, {
-        ...options.host,
+        ...program,
+        deno,
         socket: socket.path,
         pluginsRoot,
         // Hosts with different packages run side by side while one takes over from the other.
@@ -93,7 +102,8 @@ export async function openPluginRuntime(
     const types = dev && new TypeCheck({
       ...dev,
       log,
-      deno: options.host.deno,
+      deno,
+      modules,
       pluginsDir: config.pluginsDir,
       dir: dir.path,
       env: options.env,

@@ -5,7 +5,8 @@
  * @module
  */
 
-/** In `examples/init/`, where our own tests run them. */
+/** Where our own tests run them. */
+const TEMPLATES_DIR = "examples/init/";
 const TEMPLATES = [
   "conduit.config.json",
   "plugins/001-api-key.ts",
@@ -25,16 +26,19 @@ export class InitError extends Error {
   override readonly name = "InitError";
 }
 
+/** Reads one of our own files by its path from the folder of `main.ts`. */
+export type ReadSource = (path: string) => Promise<string>;
+
 /** The URLs that `conduit/plugin` and `conduit/testing` stand for. @param root where `main.ts` lies */
 export function authorModules(root: URL): Record<string, string> {
   const modules = Object.entries(MODULES);
   return Object.fromEntries(modules.map(([name, file]) => [name, new URL(file, root).href]));
 }
 
-/** The types of `conduit/plugin` as one declaration file that imports nothing. @param root where `main.ts` lies */
-export async function typeDeclarations(root: URL): Promise<string> {
-  const types = await read(root, "plugin-host/mod.ts");
-  const data = await read(root, "protocol/snapshot.ts");
+/** The types of `conduit/plugin` as one declaration file that imports nothing. */
+export async function typeDeclarations(read: ReadSource): Promise<string> {
+  const types = await read("plugin-host/mod.ts");
+  const data = await read("protocol/snapshot.ts");
   return types
     .replace(/^import type .* from "\.\.\/protocol\/snapshot\.ts";\n\n/m, "")
     .replace(
@@ -59,17 +63,16 @@ export interface Program {
 /**
  * Writes a project into `dir`, or refreshes the copies of one that it wrote before.
  *
- * @param options.root where `main.ts` lies
  * @returns what to tell the user
  * @throws {InitError} when files are in the way or cannot be written
  */
 export async function initProject(
   dir: string,
-  { root, program }: { readonly root: URL; readonly program: Program },
+  { read, program }: { readonly read: ReadSource; readonly program: Program },
 ): Promise<string> {
-  const copies = await copiedFiles(root);
+  const copies = await copiedFiles(read);
   const isOurs = await exists(`${dir}/${COPIES_NOTE}`);
-  const files = isOurs ? copies : new Map([...await projectFiles(root), ...copies]);
+  const files = isOurs ? copies : new Map([...await projectFiles(read), ...copies]);
   try {
     if (isOurs) await Deno.remove(`${dir}/${COPIES}`, { recursive: true });
     else await refuseExisting(dir, files.keys());
@@ -100,9 +103,9 @@ async function refuseExisting(dir: string, names: Iterable<string>): Promise<voi
   );
 }
 
-async function projectFiles(root: URL): Promise<Map<string, string>> {
+async function projectFiles(read: ReadSource): Promise<Map<string, string>> {
   const files = new Map<string, string>();
-  for (const name of TEMPLATES) files.set(name, await read(root, `examples/init/${name}`));
+  for (const name of TEMPLATES) files.set(name, await read(`${TEMPLATES_DIR}${name}`));
   const imports = Object.entries(MODULES).map(([name, file]) => [name, `./${COPIES}/${file}`]);
   const config = {
     workspace: ["./plugins"], // so that tests find the packages of plugins/deno.json
@@ -114,24 +117,40 @@ async function projectFiles(root: URL): Promise<Map<string, string>> {
   return files.set("plugins/deno.json", json({ imports: {} })).set("deno.json", json(config));
 }
 
-/** The modules and what they import, word for word. */
-async function copiedFiles(root: URL): Promise<Map<string, string>> {
+/** Every file that `conduit init`, `conduit types` and `conduit dev` read, so that an executable can bring them along. */
+export async function ownSources(read: ReadSource): Promise<Map<string, string>> {
+  const files = await authorCopies(read);
+  for (const name of TEMPLATES) {
+    const path = `${TEMPLATES_DIR}${name}`;
+    files.set(path, await read(path));
+  }
+  return files;
+}
+
+/** The note, and the copies below the same folder. */
+async function copiedFiles(read: ReadSource): Promise<Map<string, string>> {
   const files = new Map([[
     COPIES_NOTE,
     `Copies of Conduit's own files, for \`deno test\` and for editors: the types (\`conduit/plugin\`) and \`conduit/testing\`.
 Keep them with your project and leave them as they are: \`conduit init\` writes them anew, from the version that runs it.
 `,
   ]]);
+  for (const [file, text] of await authorCopies(read)) files.set(`${COPIES}/${file}`, text);
+  return files;
+}
+
+/** The modules and what they import, word for word, by path. */
+export async function authorCopies(read: ReadSource): Promise<Map<string, string>> {
+  const files = new Map<string, string>();
   const waiting: string[] = Object.values(MODULES);
   for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
-    const name = `${COPIES}/${file}`;
-    if (files.has(name)) continue;
-    const text = await read(root, file);
-    files.set(name, text);
+    if (files.has(file)) continue;
+    const text = await read(file);
+    files.set(file, text);
     for (
       const [, target = ""] of text.matchAll(/^(?:import|export)\b[^;"]*? from "(\.[^"]+)";$/gm)
     ) {
-      waiting.push(new URL(target, new URL(file, root)).href.slice(root.href.length));
+      waiting.push(new URL(target, new URL(file, "file:///")).pathname.slice(1));
     }
   }
   return files;
@@ -158,10 +177,6 @@ function nextCommands(dir: string, { conduit, deno }: Program): string {
 /** One word of a POSIX shell. */
 function quoted(word: string): string {
   return /^[\w./:@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
-}
-
-function read(root: URL, path: string): Promise<string> {
-  return Deno.readTextFile(new URL(path, root));
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -48,6 +48,9 @@ const YOUNG_MS = 1000;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 2000;
 
+/** Beside this module, as source or bundled: `worker.ts` or `worker.mjs`. */
+const WORKER = new URL(import.meta.url.replace(/[^/]*(\.\w+)$/, "worker$1"));
+
 export class IsolatePool {
   readonly #options: PoolOptions;
   readonly #generations = new Map<number, Generation>();
@@ -152,7 +155,7 @@ export class IsolatePool {
     const id = ++this.#lastIsolate;
     const mark = newMark();
     const held = newHeldMemory();
-    const worker = new Worker(new URL(import.meta.resolve("./worker.ts")), {
+    const worker = new Worker(WORKER, {
       type: "module",
       name: `isolate-${id}`,
       deno: { permissions: this.#options.permissions },

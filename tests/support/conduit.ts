@@ -5,7 +5,9 @@
  */
 
 import { dirname, join } from "@std/path";
-import { ROOT } from "./gateway.ts";
+import { FROM_SOURCE, type Program } from "./gateway.ts";
+
+export type { Program };
 
 export interface Ended {
   readonly code: number;
@@ -16,14 +18,17 @@ export interface Ended {
 /** Runs it to its end; one that still runs after 20 s is killed and gives a code that is none of its own. */
 export async function conduit(
   args: readonly string[],
-  { env = {}, cwd }: {
+  { env = {}, cwd, program = FROM_SOURCE, clearEnv = false }: {
     readonly env?: Readonly<Record<string, string>>;
     readonly cwd?: string;
+    readonly program?: Program;
+    readonly clearEnv?: boolean;
   } = {},
 ): Promise<Ended> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", join(ROOT, "main.ts"), ...args],
+  const { code, stdout, stderr } = await new Deno.Command(program.command, {
+    args: [...program.args, ...args],
     env: { NO_COLOR: "1", ...env },
+    clearEnv,
     ...(cwd ? { cwd } : {}),
     stdin: "null",
     signal: AbortSignal.timeout(20_000),

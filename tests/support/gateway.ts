@@ -8,6 +8,17 @@ import { fromFileUrl, join } from "@std/path";
 
 export const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 
+/** How `conduit` is started: from source, unless a test says otherwise. */
+export interface Program {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+export const FROM_SOURCE: Program = {
+  command: Deno.execPath(),
+  args: ["run", "-A", join(ROOT, "main.ts")],
+};
+
 export type LogLine = Readonly<Record<string, unknown>> & {
   readonly level: string;
   readonly message: string;
@@ -20,6 +31,10 @@ export interface TestGatewayOptions {
   readonly plugins?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
   readonly command?: "run" | "dev";
+  readonly program?: Program;
+  /** Its environment is `env` and nothing else. */
+  readonly clearEnv?: boolean;
+  readonly cwd?: string;
   /** Do not wait until it is ready: the test looks at how the process ends. */
   readonly mayFail?: boolean;
 }
@@ -68,16 +83,17 @@ export class TestGateway implements AsyncDisposable {
 
   constructor(dir: string, options: TestGatewayOptions) {
     this.dir = dir;
-    this.#process = new Deno.Command(Deno.execPath(), {
+    const { program = FROM_SOURCE, clearEnv = false, cwd } = options;
+    this.#process = new Deno.Command(program.command, {
       args: [
-        "run",
-        "-A",
-        join(ROOT, "main.ts"),
+        ...program.args,
         options.command ?? "run",
         "--config",
         join(dir, "conduit.config.json"),
       ],
       env: { XDG_RUNTIME_DIR: join(dir, "run"), ...options.env },
+      clearEnv,
+      ...(cwd ? { cwd } : {}),
       stdin: "null",
       stdout: "piped",
       stderr: "piped",

@@ -25,8 +25,9 @@ export async function generatedDoc(path: string): Promise<string> {
 
 /** Every source file with the first sentence of its header, as a list: a table would be too wide. */
 async function codeMap(): Promise<string> {
-  const folders = ["gateway", "plugin-host", "protocol", "tests/support"];
-  const files = ["main.ts", ...(await Promise.all(folders.map(filesBelow))).flat()];
+  const folders = ["deploy", "gateway", "plugin-host", "protocol", "tests/support"];
+  const files = ["main.ts", ...(await Promise.all(folders.map(filesBelow))).flat()]
+    .filter((file) => file.endsWith(".ts"));
   const lines = await Promise.all(
     files.map(async (file) => `- \`${file}\`: ${firstSentence(await readDoc(file), file)}\n`),
   );

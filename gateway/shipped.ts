@@ -1,0 +1,42 @@
+/**
+ * What an executable brings along beside its own code, in the folder `embedded/` beside the main module: the bundles of the plugin host and
+ * the Deno that runs it. A checkout has no such folder.
+ *
+ * @module
+ */
+
+/** The Deno that this program was built with. */
+export interface ShippedDeno {
+  readonly version: string;
+  /** Of the program, in hex. */
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  /** The program, compressed with zstd (RFC 8878); `conduit-slim` has none. */
+  readonly archive?: URL;
+}
+
+/** `embedded/manifest.json`. */
+export interface Manifest {
+  readonly deno: Omit<ShippedDeno, "archive"> & {
+    /** The name of the archive in `embedded/`. */
+    readonly archive?: string;
+  };
+}
+
+/** Below the folder of the main module. */
+export const EMBEDDED = "embedded/";
+export const MANIFEST = "manifest.json";
+
+/** @param root where the main module lies @returns `undefined` where it runs from source */
+export async function readShipped(root: URL): Promise<ShippedDeno | undefined> {
+  const dir = new URL(EMBEDDED, root);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(new URL(MANIFEST, dir));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  const { deno: { archive, ...deno } }: Manifest = JSON.parse(text);
+  return { ...deno, ...(archive === undefined ? {} : { archive: new URL(archive, dir) }) };
+}
