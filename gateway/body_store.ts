@@ -6,7 +6,7 @@
  */
 
 import type { BodyInfo, HeaderMap } from "../protocol/snapshot.ts";
-import { ClientGone, EdgeError } from "./errors.ts";
+import { ClientGone, EdgeError, errorText } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 export type BodySource = Bytes | ReadableStream<Bytes> | null;
@@ -166,7 +166,10 @@ async function nextPiece(
     idleMs,
   );
   const piece = reader.read().catch((cause) => {
-    // The connection ended or broke its own framing: either way nobody waits for an answer.
+    // What Deno.serve says of a chunk that is none; the client may still be told. It closes the connection by itself.
+    if (errorText(cause).startsWith("invalid HTTP/1 request")) {
+      throw new EdgeError("bad_request", "request body breaks its framing", { cause });
+    }
     throw new ClientGone("the client left before its body was complete", { cause });
   });
   try {

@@ -39,25 +39,23 @@ const SET_BY_GATEWAY = new Set([
   "x-request-id",
 ]);
 
-/** Decides on a lower-case field name, with `_` and `.` already read as `-`. */
+/** Decides on a field name as `plainName` gives it. */
 export type NameMatcher = (name: string) => boolean;
 
 /**
- * Compiles `stripInboundHeaders`: names, or prefixes that end in `*`. `_` and `.` in a pattern
- * count as `-`.
+ * Compiles `stripInboundHeaders`: names, or prefixes that end in `*`, both read as
+ * `plainName` does.
  */
 export function stripMatcher(patterns: readonly string[]): NameMatcher {
-  const plain = patterns.map(plainName);
-  const names = new Set(plain.filter((pattern) => !pattern.endsWith("*")));
-  const prefixes = plain.filter((p) => p.endsWith("*")).map((p) => p.slice(0, -1));
+  const names = new Set(patterns.filter((pattern) => !pattern.endsWith("*")).map(plainName));
+  const prefixes = patterns.filter((p) => p.endsWith("*")).map((p) => plainName(p.slice(0, -1)));
   return (name) => names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
 }
 
 /**
  * What plugins see of a client's fields and what goes upstream of them: no hop-by-hop fields and
- * none that `Connection` names, nothing that the gateway sets, nothing that `strip` matches. `_`
- * and `.` count as `-` in all of that, because a server that turns fields into variables cannot
- * tell `X_Real_IP` from `X-Real-IP`.
+ * none that `Connection` names, nothing that the gateway sets, nothing that `strip` matches, under
+ * none of its aliases (`plainName`).
  *
  * A client can name any field in `Connection`, but takes away only what it sent itself, and before
  * the plugins look: what the gateway and plugins set is laid over this map later (CVE-2022-31813).

@@ -172,5 +172,6 @@ function parseRange(cidr: string): readonly [ipaddr.IPv4 | ipaddr.IPv6, number] 
 /** `1.2.3.4:567` and `[::1]:567` occur in X-Forwarded-For. */
 function withoutPort(hop: string): string {
   if (hop.startsWith("[")) return hop.slice(1).split("]", 1)[0] ?? "";
-  return hop.includes(".") ? hop.split(":", 1)[0] ?? "" : hop;
+  // More than one colon is IPv6, also `::ffff:1.2.3.4`.
+  return hop.indexOf(":") === hop.lastIndexOf(":") ? hop.split(":", 1)[0] ?? "" : hop;
 }

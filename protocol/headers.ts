@@ -83,9 +83,12 @@ export function rejectionFields(
   return { ...Object.fromEntries(proposed), ...own };
 }
 
-/** How servers that turn fields into variables read a name: they cannot tell `X_Real.IP` from `x-real-ip`. */
+/**
+ * How servers that turn fields into variables read a name: they cannot tell `X_Real.IP` from `x-real-ip`, and some of them
+ * (Apache httpd before 2.4, lighttpd) make the same of every character that is neither letter nor digit.
+ */
 export function plainName(name: string): string {
   // Hardly any name has one, and `replaceAll` costs more than the look.
   const plain = name.toLowerCase();
-  return /[_.]/.test(plain) ? plain.replaceAll(/[_.]/g, "-") : plain;
+  return /[^a-z0-9-]/.test(plain) ? plain.replaceAll(/[^a-z0-9-]/g, "-") : plain;
 }

@@ -53,8 +53,8 @@ export function isFieldValue(value: string): boolean {
 }
 
 /**
- * Why a plugin may not set, append or delete this field, or `null` where it may. `_` and `.` count
- * as `-`, since many servers cannot tell them apart once a field has become a variable.
+ * Why a plugin may not set, append or delete this field, or `null` where it may. Aliases
+ * (`plainName`) count.
  *
  * @param name a legal field name in any case
  * @param options.ownsCors the gateway answers for CORS itself, and would drop what a plugin says of it

@@ -31,9 +31,9 @@ const UNRESERVED = /^[A-Za-z0-9\-._~]$/;
 const ENCODED_SLASH = /%2F|%5C/;
 /**
  * What a server behind us may still take for a dot segment: `..%2F` (one that decodes slashes) and
- * `..;x` (one that drops path parameters, as Tomcat does). No honest path has either.
+ * `..;x`, `..%3Bx` (one that drops path parameters, as Tomcat does). No honest path has either.
  */
-const HIDDEN_DOT_SEGMENT = /(?:\/|%2F|%5C)\.{1,2}(?:$|;|\/|%2F|%5C)/;
+const HIDDEN_DOT_SEGMENT = /(?:\/|%2F|%5C)\.{1,2}(?:$|;|\/|%3B|%2F|%5C)/;
 
 export const ENCODED_SLASH_REFUSED = "path contains an encoded slash or backslash";
 

@@ -1,7 +1,8 @@
 /** Attacks 15, 16 and 26: what a plugin sets, of its own or because a client told it to, is refused where it would break HTTP. */
-import { PATIENT } from "../support/patient.ts";
 import { assertEquals, assertMatch } from "@std/assert";
+import { attackTest } from "../support/attack_rows.ts";
 import { testGateway } from "../support/gateway.ts";
+import { PATIENT } from "../support/patient.ts";
 import { rawRequest } from "../support/raw_client.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 
@@ -10,6 +11,13 @@ const FRAMING_FIELDS = [
   "Transfer-Encoding",
   "connection",
   "keep-alive",
+  "proxy-authorization",
+  "Proxy-Connection",
+  "x-forwarded-host",
+  "X-Forwarded-Anything",
+  "transfer_encoding",
+  "Transfer.Encoding",
+  "transfer~encoding",
   "te",
   "trailer",
   "upgrade",
@@ -37,7 +45,8 @@ const setResponse = (name: string): Denied => ({
   hook: "afterResponse",
 });
 
-const DENIED: readonly Denied[] = [
+/** What belongs to the connection, the body or the gateway. */
+const NOT_A_PLUGINS: readonly Denied[] = [
   ...FRAMING_FIELDS.flatMap((name) => [setUpstream(name), setResponse(name)]),
   ...["host", "x-request-id", "x-real-ip", "traceparent", "tracestate", "X_Real_Ip"].map(
     setUpstream,
@@ -52,6 +61,10 @@ const DENIED: readonly Denied[] = [
     what: 'response header "x-request-id"',
     hook: "afterResponse",
   },
+];
+
+/** What would end a field, a head or a request line, or is no HTTP at all. */
+const BREAKS_HTTP: readonly Denied[] = [
   ...["a\\r\\nX-Evil: 1", "a\\nb", "a\\rb", "a\\0b", "\\u2028", "€", " a"].flatMap((value) => [
     { does: `ctx.upstream.setHeader("x-a", "${value}")`, what: 'upstream header "x-a"' },
     {
@@ -82,6 +95,8 @@ const DENIED: readonly Denied[] = [
   })),
 ];
 
+const DENIED = [...BREAKS_HTTP, ...NOT_A_PLUGINS];
+
 /** Each request asks for one row, and shows that the rest of the patch stands. */
 const PLUGIN = `
 const rows = [${
@@ -97,38 +112,42 @@ export default {
   afterResponse(ctx) { act(ctx, "afterResponse"); ctx.response.setHeader("x-rest", "stands"); },
 };`;
 
-Deno.test("attacks 15 and 16: that part of the patch is refused and logged, the rest of it stands, and HTTP stays whole", async () => {
-  await using upstream = recordingUpstream();
-  await using gateway = await testGateway({
-    config: {
-      ...PATIENT,
-      routes: [{ path: "/*", upstream: upstream.url }],
-    },
-    plugins: { "001-evil.ts": PLUGIN },
-  });
-  const failures = await Promise.all(DENIED.map(async ({ does, what }, row) => {
-    const request = `GET /x?${row} HTTP/1.1\r\nHost: a\r\nX-Row: ${row}\r\n\r\n`;
-    const response = await rawRequest(gateway.port, request);
-    const seen = upstream.requests.filter((each) => each.header("x-row") === String(row));
-    const id = response.header("x-request-id");
-    const line = await gateway.waitForLog((each) =>
-      each.message === "denied what a plugin set" && each.traceId === id
-    ).catch(() => undefined);
-    try {
-      assertEquals(response.status, 200);
-      assertEquals(response.text, "ok");
-      assertEquals(response.header("x-rest"), "stands");
-      assertEquals(response.header("x-evil"), undefined);
-      assertEquals(seen.map((each) => each.target), [`/x?${row}`]);
-      assertEquals(seen[0]?.header("x-rest"), "stands");
-      assertEquals(seen[0]?.header("host"), `127.0.0.1:${upstream.port}`);
-      assertEquals(line?.what, what);
-    } catch (error) {
-      return `${does}: ${error instanceof Error ? error.message : error}`;
-    }
-  }));
-  assertEquals(failures.filter(Boolean), []);
-});
+attackTest(
+  "attacks 15 and 16: that part of the patch is refused and logged, the rest of it stands, and HTTP stays whole",
+  { 15: BREAKS_HTTP, 16: NOT_A_PLUGINS },
+  async (denied) => {
+    await using upstream = recordingUpstream();
+    await using gateway = await testGateway({
+      config: {
+        ...PATIENT,
+        routes: [{ path: "/*", upstream: upstream.url }],
+      },
+      plugins: { "001-evil.ts": PLUGIN },
+    });
+    const failures = await Promise.all(denied.map(async ({ does, what }, row) => {
+      const request = `GET /x?${row} HTTP/1.1\r\nHost: a\r\nX-Row: ${row}\r\n\r\n`;
+      const response = await rawRequest(gateway.port, request);
+      const seen = upstream.requests.filter((each) => each.header("x-row") === String(row));
+      const id = response.header("x-request-id");
+      const line = await gateway.waitForLog((each) =>
+        each.message === "denied what a plugin set" && each.traceId === id
+      ).catch(() => undefined);
+      try {
+        assertEquals(response.status, 200);
+        assertEquals(response.text, "ok");
+        assertEquals(response.header("x-rest"), "stands");
+        assertEquals(response.header("x-evil"), undefined);
+        assertEquals(seen.map((each) => each.target), [`/x?${row}`]);
+        assertEquals(seen[0]?.header("x-rest"), "stands");
+        assertEquals(seen[0]?.header("host"), `127.0.0.1:${upstream.port}`);
+        assertEquals(line?.what, what);
+      } catch (error) {
+        return `${does}: ${error instanceof Error ? error.message : error}`;
+      }
+    }));
+    assertEquals(failures.filter(Boolean), []);
+  },
+);
 
 const REJECTIONS: readonly (readonly [call: string, status: number, body: RegExp])[] = [
   ['ctx.reject(403, "no", { "x-a": "a\\r\\nX-Evil: 1", "x-b": "b" })', 403, /"rejected"/],
@@ -140,32 +159,41 @@ const REJECTIONS: readonly (readonly [call: string, status: number, body: RegExp
   ["ctx.reject(NaN, 'no')", 500, /"plugin_error"/],
 ];
 
-Deno.test("attack 15: a rejection with fields or a status that are not HTTP is a rejection without them", async () => {
-  await using upstream = recordingUpstream();
-  await using gateway = await testGateway({
-    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
-    plugins: {
-      "001-reject.ts": `export default { beforeRequest(ctx) {
+attackTest(
+  "attack 15: a rejection with fields or a status that are not HTTP is a rejection without them",
+  { 15: REJECTIONS },
+  async (rejections) => {
+    await using upstream = recordingUpstream();
+    await using gateway = await testGateway({
+      config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+      plugins: {
+        "001-reject.ts": `export default { beforeRequest(ctx) {
         [${REJECTIONS.map(([call]) => `() => ${call}`).join(", ")}][Number(ctx.request.query)]();
       } };`,
-    },
-  });
-  for (const [row, [call, status, body]] of REJECTIONS.entries()) {
-    const response = await rawRequest(gateway.port, `GET /?${row} HTTP/1.1\r\nHost: a\r\n\r\n`);
-    assertEquals(response.status, status, call);
-    assertMatch(response.text, body);
-    assertEquals(response.header("x-evil"), undefined);
-    if (call.includes("x-b")) assertEquals(response.header("x-b"), "b");
-  }
-  assertEquals(upstream.requests, []);
-});
+      },
+    });
+    for (const [row, [call, status, body]] of rejections.entries()) {
+      const response = await rawRequest(gateway.port, `GET /?${row} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      assertEquals(response.status, status, call);
+      assertMatch(response.text, body);
+      assertEquals(response.header("x-evil"), undefined);
+      if (call.includes("x-b")) assertEquals(response.header("x-b"), "b");
+    }
+    assertEquals(upstream.requests, []);
+  },
+);
 
-Deno.test("attack 26: __proto__ and constructor are inert as field, query, state and identity keys", async () => {
-  await using upstream = recordingUpstream();
-  await using gateway = await testGateway({
-    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
-    plugins: {
-      "001-set.ts": `export default { beforeRequest(ctx) {
+const KEYS = ["__proto__", "constructor", "prototype", "toString", "hasOwnProperty", "valueOf"];
+
+attackTest(
+  "attack 26: __proto__ and constructor are inert as field, query, state and identity keys (CVE-2019-10744)",
+  { 26: KEYS },
+  async (keys) => {
+    await using upstream = recordingUpstream();
+    await using gateway = await testGateway({
+      config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+      plugins: {
+        "001-set.ts": `export default { beforeRequest(ctx) {
         for (const [key, value] of ctx.request.searchParams()) {
           ctx.state[key] = value;
           ctx.upstream.setHeader(key, value);
@@ -173,22 +201,21 @@ Deno.test("attack 26: __proto__ and constructor are inert as field, query, state
         }
         ctx.user = JSON.parse('{"__proto__": {"admin": true}, "constructor": 1}');
       } };`,
-      "002-read.ts": `export default { beforeRequest(ctx) {
+        "002-read.ts": `export default { beforeRequest(ctx) {
         ctx.upstream.setHeader("x-read", JSON.stringify([
           Object.keys(ctx.state), ctx.user.admin === undefined, {}.polluted === undefined,
         ]));
       } };`,
-    },
-  });
-  const target = "/?__proto__=polluted&constructor=b&prototype=c";
-  const response = await rawRequest(gateway.port, `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
-  assertEquals(response.status, 200);
-  const [seen] = upstream.requests;
-  assertEquals(seen?.header("x-read"), '[["__proto__","constructor","prototype"],true,true]');
-  for (
-    const [key, value] of [["__proto__", "polluted"], ["constructor", "b"], ["prototype", "c"]]
-  ) {
-    assertEquals(seen?.header(String(key)), value);
-    assertEquals(response.header(String(key)), value);
-  }
-});
+      },
+    });
+    const target = `/?${keys.map((key, at) => `${key}=value${at}`).join("&")}`;
+    const response = await rawRequest(gateway.port, `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    assertEquals(response.status, 200);
+    const [seen] = upstream.requests;
+    assertEquals(JSON.parse(seen?.header("x-read") ?? ""), [keys, true, true]);
+    for (const [at, key] of keys.entries()) {
+      assertEquals(seen?.header(key.toLowerCase()), `value${at}`);
+      assertEquals(response.header(key.toLowerCase()), `value${at}`);
+    }
+  },
+);

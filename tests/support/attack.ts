@@ -14,6 +14,8 @@ export interface Attack {
   readonly send: string;
   /** The status of each answer; a list of lists where there is a choice. `[]`: the connection ends without an answer. */
   readonly answers: readonly (number | readonly number[])[];
+  /** Just as good: where it depends on how far the server had read. */
+  readonly answersMayBe?: readonly number[];
   /** The target of each request that the upstream may see; none unless given. */
   readonly reaches?: readonly string[];
   readonly check?: (outcome: AttackOutcome) => void;
@@ -38,7 +40,8 @@ export async function assertRepelled(
     const received = await rawExchange(gateway.port, bytes(send), { quietMs: 700 });
     const seen = upstream.requests.filter((each) => each.header("x-attack") === id);
     try {
-      assertAnswers(statuses(received), attack.answers);
+      const answers = statuses(received);
+      if (answers.join() !== attack.answersMayBe?.join()) assertAnswers(answers, attack.answers);
       assertEquals(seen.map((each) => each.target), attack.reaches ?? []);
       attack.check?.({ received, seen });
     } catch (error) {

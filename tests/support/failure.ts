@@ -111,6 +111,15 @@ export async function untilReady(gateway: TestGateway): Promise<void> {
   await gateway.until(async () => await readyStatus(gateway) === 200, { what: "/readyz" });
 }
 
+/** Waits until the gateway has nothing left to do for anybody, which SIGTERM shows: it then ends by itself. */
+export async function assertNothingLeft(gateway: TestGateway): Promise<void> {
+  gateway.signal("SIGTERM");
+  const { inFlight } = await gateway.waitForLog((line) => line.message === "draining");
+  assertEquals(inFlight, 0);
+  assertEquals((await gateway.status).code, 0);
+  assertEquals(gateway.stderr, "");
+}
+
 export function kill(pid: number): void {
   Deno.kill(pid, "SIGKILL");
 }

@@ -271,7 +271,7 @@ function parseLine(line: string): LogLine {
     const fields = Object.fromEntries(
       [...line.matchAll(/(\w+)=(\S+)/g)].map(([, key, value]) => [key, value]),
     );
-    return { level: "text", message: line, ...fields };
+    return { ...fields, level: "text", message: line };
   }
 }
 

@@ -5,12 +5,14 @@
  * @module
  */
 
+import { corpusTable } from "./attack_rows.ts";
 import { configurationTables } from "./configuration_doc.ts";
 import { filesBelow, formatMarkdown, readDoc, replaceGenerated, ROOT } from "./prose.ts";
 
 /** By document: what stands between its marks. */
 const GENERATED: Readonly<Record<string, () => Promise<Record<string, string>>>> = {
   "docs/configuration.md": () => Promise.resolve({ ...configurationTables() }),
+  "docs/security-corpus.md": async () => ({ corpus: await corpusTable() }),
   "MAINTAINERS.md": async () => ({ map: await codeMap() }),
 };
 

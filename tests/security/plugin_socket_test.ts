@@ -1,10 +1,11 @@
-/** What arrives on the plugin socket may be anything: ATTACKS 27. */
+/** Attack 27: what arrives on the plugin socket may be anything. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { Connection } from "../../protocol/connection.ts";
 import { decodeToHost, decodeToIsolate, PROTOCOL_VERSION } from "../../protocol/messages.ts";
 import { encodeFrame } from "../../protocol/frame.ts";
+import { attackTest } from "../support/attack_rows.ts";
 import { ask, errorOf, hostProgram, POLICY } from "../support/failure.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { type LogLine, type TestGateway, testGateway } from "../support/gateway.ts";
@@ -119,39 +120,43 @@ function nextProblem(gateway: TestGateway, from: number): Promise<LogLine> {
   return gateway.waitForLog((line) => line.message === BROKE_PROTOCOL, { from });
 }
 
-Deno.test("plugin socket: a stranger is dropped with a reason, whatever it says, and the gateway goes on serving", async (test) => {
-  await using upstream = echoUpstream();
-  await using gateway = await testGateway({
-    config: { routes: [{ path: "/*", upstream: upstream.url }] },
-    plugins: { "001-policy.ts": POLICY },
-  });
-  const path = socketPath(gateway);
-  const hosts = await gateway.hostPids();
-  assertEquals((Deno.statSync(path).mode ?? 0) & 0o777, 0o600);
-  assertEquals((Deno.statSync(join(path, "..")).mode ?? 0) & 0o777, 0o700);
-  using silent = await Deno.connect({ transport: "unix", path });
-
-  for (const { what, send, reason, told, leaves } of STRANGERS) {
-    await test.step(what, async () => {
-      const from = gateway.logs.length;
-      using conn = await Deno.connect({ transport: "unix", path });
-      for (let at = 0; at < send.length;) at += await conn.write(send.subarray(at));
-      if (leaves) await conn.closeWrite();
-      const answer = await lastWords(conn);
-      if (told) assertMatch(answer, told);
-      assertMatch(String((await nextProblem(gateway, from)).reason), reason);
-      assertEquals((await ask(gateway, "/")).status, 200);
+attackTest(
+  "attack 27: a stranger on the plugin socket is dropped with a reason, whatever it says, and the gateway goes on serving",
+  { 27: STRANGERS },
+  async (strangers, test) => {
+    await using upstream = echoUpstream();
+    await using gateway = await testGateway({
+      config: { routes: [{ path: "/*", upstream: upstream.url }] },
+      plugins: { "001-policy.ts": POLICY },
     });
-  }
+    const path = socketPath(gateway);
+    const hosts = await gateway.hostPids();
+    assertEquals((Deno.statSync(path).mode ?? 0) & 0o777, 0o600);
+    assertEquals((Deno.statSync(join(path, "..")).mode ?? 0) & 0o777, 0o700);
+    using silent = await Deno.connect({ transport: "unix", path });
 
-  await test.step("nothing at all", async () => {
-    const from = gateway.logs.length;
-    assertEquals(await lastWords(silent), "");
-    assertEquals((await nextProblem(gateway, from)).reason, "no hello within 5000 ms");
-  });
-  assertEquals(await gateway.hostPids(), hosts);
-  assert(upstream.seen.every((each) => each.headers["x-policed"] === "yes"));
-});
+    for (const { what, send, reason, told, leaves } of strangers) {
+      await test.step(what, async () => {
+        const from = gateway.logs.length;
+        using conn = await Deno.connect({ transport: "unix", path });
+        for (let at = 0; at < send.length;) at += await conn.write(send.subarray(at));
+        if (leaves) await conn.closeWrite();
+        const answer = await lastWords(conn);
+        if (told) assertMatch(answer, told);
+        assertMatch(String((await nextProblem(gateway, from)).reason), reason);
+        assertEquals((await ask(gateway, "/")).status, 200);
+      });
+    }
+
+    await test.step("nothing at all", async () => {
+      const from = gateway.logs.length;
+      assertEquals(await lastWords(silent), "");
+      assertEquals((await nextProblem(gateway, from)).reason, "no hello within 5000 ms");
+    });
+    assertEquals(await gateway.hostPids(), hosts);
+    assert(upstream.seen.every((each) => each.headers["x-policed"] === "yes"));
+  },
+);
 
 /** A gateway whose plugin host is this test: it says hello for the host and one isolate, and answers hooks as told. */
 async function rogueHost(
@@ -238,76 +243,90 @@ function helloText(): string {
   return new TextDecoder().decode(hello().subarray(4));
 }
 
-Deno.test("plugin socket: an isolate that breaks the protocol is dropped and replaced, its hook fails, and the gateway goes on", async (test) => {
-  await using upstream = echoUpstream();
-  await using rogue = await rogueHost({
-    config: {
-      pluginPoolSize: 1,
-      hookTimeoutMs: 10_000,
-      hardCeilingMs: 10_000,
-      routes: [{ path: "/*", upstream: upstream.url }],
-    },
-  });
-  const { gateway, connect } = rogue;
-  const plugins = [{
-    name: "001-a",
-    file: "001-a.ts",
-    hooks: ["beforeRequest"],
-    readsBodies: false,
-  }];
-  const pool = (isolate: number) => ({ type: "pool", generation: 1, plugins, isolates: [isolate] });
-  let answer: (id: number) => object = result;
-  let isolates = 0;
-  const addIsolate = async () => {
-    const isolate = ++isolates;
-    const connection = await connect({ role: "isolate", generation: 1, isolate });
-    let begun = 0;
-    void connection.receive((message) => {
-      const decoded = decodeToIsolate(message);
-      if (decoded.type !== "hook") return;
-      begun = decoded.id;
-      connection.send(answer(decoded.id));
+attackTest(
+  "attack 27: an isolate that breaks the protocol is dropped and replaced, its hook fails, and the gateway goes on",
+  { 27: ANSWERS },
+  async (answers, test) => {
+    await using upstream = echoUpstream();
+    await using rogue = await rogueHost({
+      config: {
+        pluginPoolSize: 1,
+        hookTimeoutMs: 10_000,
+        hardCeilingMs: 10_000,
+        routes: [{ path: "/*", upstream: upstream.url }],
+      },
     });
-    return { isolate, begun: () => begun };
-  };
-  const host = await connect({});
-  let current = await addIsolate();
-  host.send(pool(current.isolate));
-  void host.receive(async (message) => {
-    const decoded = decodeToHost(message);
-    if (decoded.type === "ping") {
-      host.send({ type: "pong", id: decoded.id, started: { [current.isolate]: current.begun() } });
-    }
-    if (decoded.type !== "replace") return;
-    const { isolate, reason } = decoded;
-    host.send({ type: "isolate_lost", isolate, reason, started: current.begun() });
-    current = await addIsolate();
+    const { gateway, connect } = rogue;
+    const plugins = [{
+      name: "001-a",
+      file: "001-a.ts",
+      hooks: ["beforeRequest"],
+      readsBodies: false,
+    }];
+    const pool = (isolate: number) => ({
+      type: "pool",
+      generation: 1,
+      plugins,
+      isolates: [isolate],
+    });
+    let answer: (id: number) => object = result;
+    let isolates = 0;
+    const addIsolate = async () => {
+      const isolate = ++isolates;
+      const connection = await connect({ role: "isolate", generation: 1, isolate });
+      let begun = 0;
+      void connection.receive((message) => {
+        const decoded = decodeToIsolate(message);
+        if (decoded.type !== "hook") return;
+        begun = decoded.id;
+        connection.send(answer(decoded.id));
+      });
+      return { isolate, begun: () => begun };
+    };
+    const host = await connect({});
+    let current = await addIsolate();
     host.send(pool(current.isolate));
-  });
-  await gateway.listening();
-  assertEquals((await ask(gateway, "/before")).status, 200);
-
-  for (const { what, answer: wrong, reason } of ANSWERS) {
-    await test.step(what, async () => {
-      const from = gateway.logs.length;
-      answer = wrong;
-      const failed = await ask(gateway, "/wrong");
-      assertEquals([failed.status, errorOf(failed).code], [500, "plugin_error"]);
-      assertMatch(String((await nextProblem(gateway, from)).reason), reason);
-      answer = result;
-      assertEquals((await ask(gateway, "/right")).status, 200);
+    void host.receive(async (message) => {
+      const decoded = decodeToHost(message);
+      if (decoded.type === "ping") {
+        host.send({
+          type: "pong",
+          id: decoded.id,
+          started: { [current.isolate]: current.begun() },
+        });
+      }
+      if (decoded.type !== "replace") return;
+      const { isolate, reason } = decoded;
+      host.send({ type: "isolate_lost", isolate, reason, started: current.begun() });
+      current = await addIsolate();
+      host.send(pool(current.isolate));
     });
-  }
-  assert(upstream.seen.every((each) => each.target !== "/wrong"));
-  const page = await scrape(gateway);
-  const dropped = (reason: string) => total(page, "conduit_hook_answers_dropped_total", { reason });
-  assertEquals(["unknown", "double", "late"].map(dropped), [2, 1, 0]);
+    await gateway.listening();
+    assertEquals((await ask(gateway, "/before")).status, 200);
 
-  await test.step("a second hello on the host's own connection ends that host", async () => {
-    const from = gateway.logs.length;
-    host.send(JSON.parse(helloText()));
-    assertEquals((await nextProblem(gateway, from)).reason, "a second hello");
-    await gateway.waitForLog((line) => line.message === "the plugin host died", { from });
-    assertEquals((await ask(gateway, "/away")).status, 503);
-  });
-});
+    for (const { what, answer: wrong, reason } of answers) {
+      await test.step(what, async () => {
+        const from = gateway.logs.length;
+        answer = wrong;
+        const failed = await ask(gateway, "/wrong");
+        assertEquals([failed.status, errorOf(failed).code], [500, "plugin_error"]);
+        assertMatch(String((await nextProblem(gateway, from)).reason), reason);
+        answer = result;
+        assertEquals((await ask(gateway, "/right")).status, 200);
+      });
+    }
+    assert(upstream.seen.every((each) => each.target !== "/wrong"));
+    const page = await scrape(gateway);
+    const dropped = (reason: string) =>
+      total(page, "conduit_hook_answers_dropped_total", { reason });
+    assertEquals(["unknown", "double", "late"].map(dropped), [2, 1, 0]);
+
+    await test.step("a second hello on the host's own connection ends that host", async () => {
+      const from = gateway.logs.length;
+      host.send(JSON.parse(helloText()));
+      assertEquals((await nextProblem(gateway, from)).reason, "a second hello");
+      await gateway.waitForLog((line) => line.message === "the plugin host died", { from });
+      assertEquals((await ask(gateway, "/away")).status, 503);
+    });
+  },
+);
