@@ -248,6 +248,11 @@ export const configSchema = section({
     format: oneOf("text", "json").prefault("text").describe("How log lines are written."),
     level: oneOf("debug", "info", "warn", "error").prefault("info")
       .describe("The least level that is written."),
+    requestHeaders: list("header names", text("a header name", notation.parseHeaderName))
+      .prefault([])
+      .describe("Request headers that access lines show; no other is in them."),
+    queryParameters: list("names", z.string({ error: "is not a string" })).prefault([])
+      .describe("Query parameters that access lines show; no other is in them."),
   }).prefault({}).describe("The log on standard output."),
   shutdownGraceMs: integer(0, MAX_DELAY_MS).prefault(10_000)
     .describe("How long running requests may take after SIGTERM."),

@@ -176,6 +176,11 @@ export function parseToken(text: string): string {
   return text;
 }
 
+/** In lower case. */
+export function parseHeaderName(text: string): string {
+  return parseToken(text).toLowerCase();
+}
+
 /** A header name, or the start of one and a `*`. */
 export function parseHeaderPattern(text: string): string {
   const start = text.replace(/\*$/, "");

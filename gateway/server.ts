@@ -4,6 +4,7 @@
  * @module
  */
 
+import { AccessLog } from "./access_log.ts";
 import { adminHandler } from "./admin.ts";
 import type { Config, ListenAddress } from "./config.ts";
 import { Drain } from "./drain.ts";
@@ -37,7 +38,7 @@ export async function startGateway(
   const handler = new Handler({
     config,
     log,
-    observer: new Observer({ log, metrics }),
+    observer: new Observer({ accessLog: new AccessLog(log, config.log), metrics }),
     proxy: new Proxy(config.routes, { client, guard, log }),
     generation: () => supervisor.current,
     telemetry,

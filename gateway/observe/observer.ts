@@ -4,13 +4,12 @@
  * @module
  */
 
-import { type Arrival, logAccess, type Story } from "../access_log.ts";
+import type { AccessLog, Arrival, Story } from "../access_log.ts";
 import type { HookStep } from "../exchange.ts";
-import type { Log } from "../log.ts";
 import type { Metrics } from "./metrics.ts";
 
 export interface ObserverNeeds {
-  readonly log: Log;
+  readonly accessLog: AccessLog;
   readonly metrics: Metrics;
 }
 
@@ -30,7 +29,7 @@ export class Observer {
 
   /** @param decided the status that was decided on; a client that left is a 499 */
   ended(arrival: Arrival, story: Story, decided: number): void {
-    const { log, metrics } = this.#needs;
+    const { accessLog, metrics } = this.#needs;
     const { request } = arrival;
     const status = request.signal.aborted ? 499 : decided;
     const durationMs = performance.now() - arrival.startedAt;
@@ -46,7 +45,7 @@ export class Observer {
       trip: exchange?.trip,
       upstreamFailure: story.upstreamFailure,
     });
-    logAccess(log, arrival, { story, status, durationMs });
+    accessLog.write(arrival, { story, status, durationMs });
     arrival.span?.end({
       ...story,
       requestId: arrival.traceId,

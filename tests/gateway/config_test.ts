@@ -115,6 +115,7 @@ Deno.test("config loads the example of the design into normalised settings", asy
     admin: { listen: { kind: "tcp", hostname: "127.0.0.1", port: 9901 } },
     services: { cache: { driver: "memory", maxEntries: 10000, maxBytes: 67108864 } },
     maxFrameBytes: 8388608,
+    log: { ...example.log, requestHeaders: [], queryParameters: [] },
     forward: {
       allowedHosts: [
         { host: "beta.example.com", port: null, allowPrivate: false },
@@ -252,7 +253,7 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
   [{ listn: ":1" }, 'listn: unknown key, did you mean "listen"?'],
   [
     { log: { colour: 1 } },
-    "log.colour: unknown key, known here: format, level",
+    "log.colour: unknown key, known here: format, level, requestHeaders, queryParameters",
   ],
   [route({ hots: "x" }), 'routes[0].hots: unknown key, did you mean "host"?'],
   [
@@ -479,6 +480,12 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
     { stripInboundHeaders: ["*"] },
     'stripInboundHeaders[0]: "*" is not a header name or the start of one and a *, like "x-gateway-*"',
   ],
+
+  [
+    { log: { requestHeaders: ["user agent"] } },
+    'log.requestHeaders[0]: "user agent" is not a name that HTTP allows (RFC 9110, 5.6.2)',
+  ],
+  [{ log: { queryParameters: [1] } }, "log.queryParameters[0]: 1 is not a string"],
 
   [{ cors: "off" }, 'cors: "off" is not an object or "passthrough"'],
   [
