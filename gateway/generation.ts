@@ -169,12 +169,12 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     this.#lost.delete(isolate);
     this.#isolates.delete(isolate);
     if (!link) return;
-    link.takeUnsent(unsent);
     const pending = link.pending.toArray();
     for (const each of pending) link.pending.delete(each);
     link.close();
     for (const each of pending) {
       if (each.settled) continue;
+      link.takeUnsent(each, unsent);
       if (isAfter(each.id, started)) this.#dispatch(each);
       else each.settle(outcome);
     }
@@ -258,11 +258,12 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
       const last = progress?.started[link.id];
       if (last === undefined) continue;
       link.sawBegun(last);
+      const unsent = progress?.unsent?.find(({ isolate }) => isolate === link.id)?.results ?? [];
+      link.takeEnded(unsent);
       for (const pending of link.pending.toArray()) {
-        if (isAfter(pending.id, last) || !isOverdue(link, pending, now)) continue;
-        for (const { isolate, results } of progress?.unsent ?? []) {
-          if (isolate === link.id) link.takeUnsent(results);
-        }
+        if (pending.settled || isAfter(pending.id, last)) continue;
+        if (!isOverdue(link, pending, now)) continue;
+        link.takeUnsent(pending, unsent);
         pending.settle({ kind: "timed_out" });
       }
     }

@@ -190,11 +190,24 @@ export class IsolateLink implements Peer {
     });
   }
 
-  /** Takes results that the host found in an isolate which had no time to write them. Those that did arrive are passed over. */
-  takeUnsent(results: readonly HookResult[]): void {
+  /** Takes a call's results that the host found in an isolate which had no time to write them. Those that did arrive are passed over. */
+  takeUnsent(pending: PendingHook, results: readonly HookResult[]): void {
     for (const result of results) {
-      const pending = this.#pendingFor(result);
-      if (pending?.awaited?.plugin === result.plugin) pending.accept(result);
+      if (result.id !== pending.id || pending.awaited?.plugin !== result.plugin) continue;
+      pending.accept(result);
+    }
+  }
+
+  /**
+   * Answers calls whose hooks have all ended, by results that the host found here: the isolate is busy with another hook, and
+   * will write them when that ends, too late to count.
+   */
+  takeEnded(results: readonly HookResult[]): void {
+    for (const pending of this.pending.toArray()) {
+      const last = results.findLast((each) => each.id === pending.id);
+      if (pending.settled || !last || !endsChain(last, pending.call.chain)) continue;
+      this.takeUnsent(pending, results);
+      pending.settle({ kind: "answered" });
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * Runs the hooks that one message asks for, and writes what they came to: a single one at once, those of a chain together
- * when it has ended. See `docs/protocol.md` ("Chains of hooks").
+ * Runs the hooks that messages ask for, and writes what they came to: together, when all that was asked for at the same time has
+ * ended, and at once where a hook waits for something. See `docs/protocol.md` ("Chains of hooks").
  *
  * @module
  */
@@ -17,8 +17,8 @@ import { describeError } from "./json.ts";
 import type { MarkWriter } from "./start_mark.ts";
 
 /**
- * How long a chain of hooks may run without a word to the gateway, which knows that a hook began only by the result before it:
- * less than the time after which it takes one to be late (`GRACE_MS` there).
+ * How long hooks may run without a word to the gateway, which knows that one of a chain began only by the result before it: less
+ * than the time after which it takes one to be late (`GRACE_MS` there).
  */
 const MAX_HELD_MS = 5;
 /** Most hooks have ended after so many turns of the microtask queue. */
@@ -37,6 +37,7 @@ export class ChainRunner {
   readonly #mark: MarkWriter;
   readonly #held: HeldWriter;
   readonly #runHook: ChainNeeds["runHook"];
+  #toldAt = 0;
 
   constructor({ connection, mark, held, runHook }: ChainNeeds) {
     this.#connection = connection;
@@ -47,7 +48,7 @@ export class ChainRunner {
 
   /**
    * Runs the hooks of one message, unless this isolate was given up. Each is told what became of the ones before, as the
-   * gateway sees it.
+   * gateway sees it. What they came to is written by `flush`, or before that where it may not wait.
    *
    * @returns whether they ended without waiting for anything but themselves, which is known after a few microtasks
    */
@@ -55,12 +56,25 @@ export class ChainRunner {
     return isPrompt(this.#run(frame), (frame.chain?.length ?? 1) * PROMPT_TURNS);
   }
 
+  /** Whether the gateway must not wait any longer for what is held. */
+  get isDue(): boolean {
+    return performance.now() - this.#toldAt > MAX_HELD_MS;
+  }
+
+  /** Writes what is held. It is forgotten when that is done, unless more was held meanwhile. */
+  async flush(): Promise<void> {
+    this.#toldAt = performance.now();
+    this.#connection.flush();
+    const { usedBytes } = this.#held;
+    await this.#connection.flushed();
+    if (usedBytes > 0 && this.#held.usedBytes === usedBytes) this.#held.clear();
+  }
+
   async #run({ chain, ...frame }: HookFrame): Promise<void> {
     if (!this.#mark.begin(frame.id)) return;
-    if (!chain) return this.#sendResult(await this.#runHook(frame));
+    const links = chain ?? [{ plugin: frame.plugin, readsBodies: true, stopsOnError: true }];
     let { draft } = frame.ctx;
-    let toldAt = performance.now();
-    for (const link of chain) {
+    for (const link of links) {
       if (this.#mark.sealed) return;
       const ctx = { ...frame.ctx, draft };
       const running = this.#runHook({
@@ -68,49 +82,33 @@ export class ChainRunner {
         plugin: link.plugin,
         ctx: link.readsBodies ? ctx : withoutBodies(ctx),
       });
-      const result = await this.#flushingMeanwhile(running);
-      if (endsChain(result, chain)) return this.#sendResult(result);
-      const { frame: bytes, queued } = this.#queue(result);
-      if (performance.now() - toldAt > MAX_HELD_MS || !this.#held.add(bytes)) {
-        await this.#flush();
-        toldAt = performance.now();
-      }
-      if (endsChain(queued, chain)) return await this.#flush();
-      if ("patch" in queued && queued.patch) {
+      const waits = !await isPrompt(running);
+      // A hook that waits for something must not hold up what the earlier ones came to.
+      if (waits) void this.flush();
+      const result = this.#hold(await running);
+      const hasEnded = endsChain(result, links);
+      if (waits && hasEnded) void this.flush();
+      else if (this.isDue) await this.flush();
+      if (hasEnded) return;
+      if ("patch" in result && result.patch) {
         const judge = { ownsCors: frame.ownsCors ?? false, denials: [] };
-        draft = apply(draft, permittedPatch(queued.patch, judge));
+        draft = apply(draft, permittedPatch(result.patch, judge));
       }
     }
   }
 
-  /** A hook that waits for something must not hold up what the earlier ones of its chain came to. */
-  async #flushingMeanwhile(running: Promise<HookResult>): Promise<HookResult> {
-    if (!await isPrompt(running)) void this.#flush();
-    return await running;
-  }
-
-  #sendResult(result: HookResult): void {
-    this.#queue(result);
-    void this.#flush();
-  }
-
-  /** @returns the frame, and the result that is in it */
-  #queue(result: HookResult): { readonly frame: Uint8Array; readonly queued: HookResult } {
+  /** @returns the result that will be written */
+  #hold(result: HookResult): HookResult {
     try {
-      return { frame: this.#connection.hold(result), queued: result };
+      const bytes = this.#connection.hold(result);
+      if (!this.#held.add(bytes)) void this.flush();
+      return result;
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      const tooLarge = new Error("what the hook proposed is larger than a frame may be");
-      return this.#queue(failure(result, tooLarge));
+      return this.#hold(
+        failure(result, new Error("what the hook proposed is larger than a frame may be")),
+      );
     }
-  }
-
-  /** Writes what is queued. What was held is forgotten when that is done, unless more was held meanwhile. */
-  async #flush(): Promise<void> {
-    this.#connection.flush();
-    const { usedBytes } = this.#held;
-    await this.#connection.flushed();
-    if (usedBytes > 0 && this.#held.usedBytes === usedBytes) this.#held.clear();
   }
 }
 
@@ -123,12 +121,18 @@ async function isPrompt(work: Promise<unknown>, turns = PROMPT_TURNS): Promise<b
 }
 
 /** For a plugin that reads none, also where another one of its chain does. */
-function withoutBodies({ request, response, draft }: HookContext): HookContext {
+function withoutBodies(ctx: HookContext): HookContext {
+  const { request, response, draft } = ctx;
+  if (!hasBytes(request.body) && !(response && hasBytes(response.body))) return ctx;
   return {
     request: { ...request, body: withoutBytes(request.body) },
     ...(response ? { response: { ...response, body: withoutBytes(response.body) } } : {}),
     draft,
   };
+}
+
+function hasBytes(body: BodyInfo): boolean {
+  return body.kind === "inline" && body.base64 !== undefined;
 }
 
 function withoutBytes(body: BodyInfo): BodyInfo {

@@ -18,7 +18,7 @@ import type {
   Services,
   UpstreamBuilder,
 } from "./mod.ts";
-import { RequestView } from "./request_view.ts";
+import { requestView } from "./request_view.ts";
 
 /** What `ctx.reject` throws: control flow, told from every error by its class. */
 export class Rejection {
@@ -151,7 +151,7 @@ class Context implements GatewayContext {
     this.upstream = parts.upstream;
     this.response = parts.response;
     this.state = parts.state;
-    this.request = new RequestView(needs.input.request);
+    this.request = requestView(needs.input.request);
     // Bound, so that a plugin may take them out of `ctx`.
     this.reject = (status, message, headers = {}) => {
       const fields = new HeaderBuilder({});

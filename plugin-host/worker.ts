@@ -132,8 +132,9 @@ class Isolate {
   }
 
   /**
-   * Begins hooks one after another. Each may block or end this thread, so what the earlier ones came to is written first:
-   * of all that was begun here, only hooks that wait for something can be lost with it.
+   * Begins hooks one after another, and writes together what they came to: a write costs more than most hooks. Each may block or
+   * end this thread, so until it is written it also lies where the host's main thread finds it (`held_results.ts`): of all
+   * that was begun here, only hooks that wait for something can be lost.
    */
   async #beginHooks(): Promise<void> {
     if (this.#beginning) return;
@@ -142,7 +143,7 @@ class Isolate {
       if (!await this.#chains.begin(frame)) {
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
-      await this.#connection.flushed();
+      if (this.#waiting.length === 0 || this.#chains.isDue) await this.#chains.flush();
     }
     this.#beginning = false;
   }

@@ -10,8 +10,11 @@ export class MessageError extends Error {
   override readonly name = "MessageError";
 }
 
-/** Checks one value; `path` is where it stands, for the error. */
-export type Decoder<T> = (value: unknown, path: string) => T;
+/**
+ * Checks one value; `path` is where it stands, for the error. Nearly all messages are right, and putting paths together takes longer
+ * than checking: so the first pass goes without (`null`), and only what it refuses is gone through again for the error.
+ */
+export type Decoder<T> = (value: unknown, path: string | null) => T;
 type Optional<T> = Decoder<T> & { readonly optional: true };
 export type Decoded<D> = D extends Decoder<infer T> ? T : never;
 
@@ -23,8 +26,28 @@ export type ObjectOf<F extends Fields> =
   & { readonly [K in Exclude<keyof F, OptionalKeys<F>>]: Decoded<F[K]> }
   & { readonly [K in OptionalKeys<F>]?: Decoded<F[K]> };
 
-function fail(path: string, expected: string): never {
-  throw new MessageError(`${path} is not ${expected}`);
+/** What the first pass throws. */
+const REFUSED = new MessageError("not a message");
+
+/** @throws {MessageError} what is wrong with the value at `path` */
+export function refuse(path: string | null, problem: string): never {
+  throw path === null ? REFUSED : new MessageError(`${path} ${problem}`);
+}
+
+function fail(path: string | null, expected: string): never {
+  refuse(path, `is not ${expected}`);
+}
+
+/** Decodes a whole message. @throws {MessageError} that names the place as one below `name` */
+export function decodeAs<T>(decoder: Decoder<T>, name: string): (value: unknown) => T {
+  return (value) => {
+    try {
+      return decoder(value, null);
+    } catch (error) {
+      if (error !== REFUSED) throw error;
+      return decoder(value, name);
+    }
+  };
 }
 
 export const string: Decoder<string> = (value, path) =>
@@ -67,7 +90,9 @@ export function either<A, B>(
 export function arrayOf<T>(decoder: Decoder<T>): Decoder<readonly T[]> {
   return (value, path) => {
     if (!Array.isArray(value)) fail(path, "a list");
-    value.forEach((each, index) => decoder(each, `${path}[${index}]`));
+    for (let at = 0; at < value.length; at++) {
+      decoder(value[at], path === null ? null : `${path}[${at}]`);
+    }
     return value;
   };
 }
@@ -75,22 +100,26 @@ export function arrayOf<T>(decoder: Decoder<T>): Decoder<readonly T[]> {
 export function mapOf<T>(decoder: Decoder<T>): Decoder<{ readonly [key: string]: T }> {
   return (value, path) => {
     const map = record(value, path);
-    for (const key of Object.keys(map)) decoder(map[key], `${path}["${key}"]`);
+    for (const key of Object.keys(map)) {
+      decoder(map[key], path === null ? null : `${path}["${key}"]`);
+    }
     return map as { readonly [key: string]: T };
   };
 }
 
 export function object<const F extends Fields>(fields: F): Decoder<ObjectOf<F>> {
-  const required = Object.keys(fields).filter((key) => !("optional" in (fields[key] ?? {})));
+  const known = new Map(Object.entries(fields));
+  const required = [...known].filter(([, decoder]) => !("optional" in decoder)).map(([key]) => key);
   return (value, path) => {
     const map = record(value, path);
     for (const key of Object.keys(map)) {
-      if (!Object.hasOwn(fields, key)) {
-        throw new MessageError(`${path} has an unknown key ${JSON.stringify(key)}`);
-      }
-      fields[key]?.(map[key], `${path}.${key}`);
+      const decoder = known.get(key);
+      if (!decoder) refuse(path, `has an unknown key ${JSON.stringify(key)}`);
+      decoder(map[key], path === null ? null : `${path}.${key}`);
     }
-    for (const key of required) if (!Object.hasOwn(map, key)) fail(`${path}.${key}`, "there");
+    for (const key of required) {
+      if (!Object.hasOwn(map, key)) fail(path === null ? null : `${path}.${key}`, "there");
+    }
     return map as ObjectOf<F>;
   };
 }
@@ -100,14 +129,12 @@ export function union<const D extends { readonly [name: string]: Decoder<unknown
   tag: string,
   members: D,
 ): Decoder<Decoded<D[keyof D]>> {
+  const known = new Map(Object.entries(members));
   return (value, path) => {
-    const name = record(value, path)[tag];
-    const member = typeof name === "string" && Object.hasOwn(members, name)
-      ? members[name]
-      : undefined;
+    const member = known.get(record(value, path)[tag] as string);
     if (!member) {
       fail(
-        `${path}.${tag}`,
+        path === null ? null : `${path}.${tag}`,
         Object.keys(members).map((each) => JSON.stringify(each)).join(" or "),
       );
     }
@@ -115,7 +142,7 @@ export function union<const D extends { readonly [name: string]: Decoder<unknown
   };
 }
 
-function record(value: unknown, path: string): Record<string, unknown> {
+function record(value: unknown, path: string | null): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) fail(path, "an object");
   return value as Record<string, unknown>;
 }

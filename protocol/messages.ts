@@ -9,16 +9,17 @@ import {
   arrayOf,
   boolean,
   count,
+  decodeAs,
   type Decoded,
   type Decoder,
   either,
   literal,
   mapOf,
-  MessageError,
   nullable,
   number,
   object,
   optional,
+  refuse,
   string,
   union,
 } from "./decode.ts";
@@ -42,10 +43,10 @@ const json: Decoder<Json> = (value, path) => {
  */
 export const assertDepth = (value: unknown, path: string): void => checkDepth(value, path, 0);
 
-function checkDepth(value: unknown, path: string, depth: number): void {
+function checkDepth(value: unknown, path: string | null, depth: number): void {
   if (typeof value !== "object" || value === null) return;
   if (depth >= MAX_JSON_DEPTH) {
-    throw new MessageError(`${path} nests deeper than ${MAX_JSON_DEPTH} levels`);
+    refuse(path, `nests deeper than ${MAX_JSON_DEPTH} levels`);
   }
   for (const each of Object.values(value)) checkDepth(each, path, depth + 1);
 }
@@ -280,12 +281,12 @@ export type ToHost = Decoded<typeof toHost>;
 export type ToIsolate = Decoded<typeof toIsolate>;
 
 /** Decodes what the host sends. @throws {MessageError} */
-export const decodeFromHost = (value: object): FromHost => fromHost(value, "message");
+export const decodeFromHost: (value: object) => FromHost = decodeAs(fromHost, "message");
 /** Decodes what an isolate sends. @throws {MessageError} */
-export const decodeFromIsolate = (value: object): FromIsolate => fromIsolate(value, "message");
+export const decodeFromIsolate: (value: object) => FromIsolate = decodeAs(fromIsolate, "message");
 /** Decodes what the gateway sends to the host. @throws {MessageError} */
-export const decodeToHost = (value: object): ToHost => toHost(value, "message");
+export const decodeToHost: (value: object) => ToHost = decodeAs(toHost, "message");
 /** Decodes what the gateway sends to an isolate. @throws {MessageError} */
-export const decodeToIsolate = (value: object): ToIsolate => toIsolate(value, "message");
+export const decodeToIsolate: (value: object) => ToIsolate = decodeAs(toIsolate, "message");
 /** Decodes the first message of a connection. @throws {MessageError} */
-export const decodeHello = (value: object): Hello => hello(value, "message");
+export const decodeHello: (value: object) => Hello = decodeAs(hello, "message");

@@ -200,3 +200,22 @@ for (const path of ["/stray-rejection", "/stray-throw"]) {
     assertEquals(after.headers.get("x-isolate"), before.headers.get("x-isolate"));
   });
 }
+
+Deno.test("failure: a hook blocks its isolate past hardCeilingMs; requests whose hooks had ended there are answered while it blocks", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await wildGateway(upstream, {
+    pluginPoolSize: 1,
+    hookTimeoutMs: 3000,
+    hardCeilingMs: 4000,
+  });
+  await ask(gateway, "/ordinary");
+  // All of it comes to the isolate in one read: the ordinary hooks end, and then one blocks.
+  const ordinary = Array.from({ length: 8 }, () => ask(gateway, "/ordinary"));
+  const blocked = ask(gateway, "/loop");
+  for (const { status, durationMs } of await Promise.all(ordinary)) {
+    assertEquals(status, 200);
+    assert(durationMs < 2000, `answered after ${durationMs} ms`);
+  }
+  assertEquals((await blocked).status, 200);
+  assertPoliced(upstream);
+});
