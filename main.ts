@@ -200,11 +200,15 @@ async function check({ configFile, options: { install } }: Arguments): Promise<n
 }
 
 async function init(dir: string): Promise<number> {
-  const deno = await denoWord(Deno.execPath(), Deno.env.get("PATH") ?? "");
+  const word = (deno: string) => denoWord(deno, Deno.env.get("PATH") ?? "");
   const conduit = Deno.build.standalone
     ? [Deno.execPath()]
-    : [deno, "run", "-A", fromFileUrl(import.meta.url)];
-  const program = { conduit, deno: Deno.build.standalone ? "deno" : deno };
+    : [await word(Deno.execPath()), "run", "-A", fromFileUrl(import.meta.url)];
+  // Authors run their tests on what runs the plugin host.
+  const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
+  const deno = await ownDeno(log).then(word, () => "deno");
+  flush();
+  const program = { conduit, deno };
   return await print(await initProject(dir, { read: (await ownFiles()).read, program }));
 }
 
@@ -215,20 +219,25 @@ async function gatewayOptions(
     readonly print?: ((block: string) => void) | undefined;
   },
 ): Promise<GatewayOptions> {
-  const env = (name: string) => Deno.env.get(name);
-  const shipped = await readShipped(HERE);
   return {
     log,
     dev: print && { print },
     metrics: new Metrics({ version: project.version }),
     version: project.version,
-    env,
+    env: (name) => Deno.env.get(name),
     host: {
-      deno: await hostDeno({ env, log, shipped, executable: Deno.execPath() }),
+      deno: await ownDeno(log),
       program: (await ownFiles()).place,
     },
     ...(Deno.env.get("CONDUIT_TRACE_IPC") === "1" ? { traceIpc } : {}),
   };
+}
+
+/** @throws {HostDenoError} */
+async function ownDeno(log: Log): Promise<string> {
+  const env = (name: string) => Deno.env.get(name);
+  const shipped = await readShipped(HERE);
+  return await hostDeno({ env, log, shipped, executable: Deno.execPath() });
 }
 
 /** Beside this module there are the sources, or what is packaged. */

@@ -36,7 +36,7 @@ export function executableName(target: Target, { slim = false } = {}): string {
  */
 export async function compile(
   { targets, slim, level, out }: CompileOptions,
-  tell: (text: string) => void,
+  tell: (text: string) => void = () => {},
 ): Promise<string[]> {
   await Deno.mkdir(out, { recursive: true });
   const made: string[] = [];
@@ -67,12 +67,14 @@ export async function compile(
 
 /** Of all executables that lie in the folder, as `sha256sum --check` takes it. */
 async function writeSums(out: string): Promise<void> {
-  const lines: string[] = [];
+  const names: string[] = [];
   for await (const { name, isFile } of Deno.readDir(out)) {
-    if (!isFile || !/^conduit-/.test(name)) continue;
-    lines.push(`${sha256(await Deno.readFile(join(out, name)))}  ${name}\n`);
+    if (isFile && name.startsWith("conduit-")) names.push(name);
   }
-  await Deno.writeTextFile(join(out, "SHA256SUMS"), lines.sort().join(""));
+  const lines = await Promise.all(
+    names.sort().map(async (name) => `${sha256(await Deno.readFile(join(out, name)))}  ${name}\n`),
+  );
+  await Deno.writeTextFile(join(out, "SHA256SUMS"), lines.join(""));
 }
 
 function parse(args: readonly string[]): CompileOptions | undefined {

@@ -41,7 +41,8 @@ export async function cachedDeno(shipped: ShippedDeno, folder: string): Promise<
     await checkRuns(path);
     return { path };
   } catch (error) {
-    const isAbsent = error instanceof Deno.errors.NotFound;
+    const isAbsent = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory;
     return { damaged: !isAbsent, reason: isAbsent ? "is not there" : errorText(error) };
   }
 }

@@ -5,6 +5,7 @@
  */
 
 import { join } from "@std/path";
+import { compile } from "../../deploy/compile.ts";
 import { ALONE_FLAGS, RELEASE_FLAGS, stage, type Target } from "../../deploy/stage.ts";
 import type { Program } from "./gateway.ts";
 
@@ -37,6 +38,34 @@ export async function packaged({ slim = false } = {}): Promise<Packaged> {
       await Deno.remove(root, { recursive: true });
     },
   };
+}
+
+/**
+ * Why there is no executable to be tested, to be shown in a test's name; `undefined` where Deno can make one without the network: with `DENORT_BIN`, or
+ * with `denort` in its cache.
+ */
+export const NO_DENORT = await hasDenort()
+  ? undefined
+  : ` (SKIPPED: no denort ${Deno.version.deno} on this machine; let DENORT_BIN name one)`;
+
+/** The executable itself. */
+export async function executable(): Promise<Packaged> {
+  const dir = await Deno.makeTempDir({ prefix: "conduit-test-" });
+  const target = Deno.build.target as Target;
+  const [command = ""] = await compile({ targets: [target], slim: false, level: LEVEL, out: dir });
+  return {
+    dir,
+    program: { command, args: [] },
+    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+  };
+}
+
+async function hasDenort(): Promise<boolean> {
+  const { DENORT_BIN, DENO_DIR, HOME } = Deno.env.toObject();
+  const cache = DENO_DIR || `${HOME}/.cache/deno`;
+  const archive = `${cache}/dl/release/v${Deno.version.deno}/denort-${Deno.build.target}.zip`;
+  // What only stands in for it, such as /bin/true, is small.
+  return await Deno.stat(DENORT_BIN || archive).then(({ size }) => size > 10_000_000, () => false);
 }
 
 async function setWritable(path: string, isWritable: boolean): Promise<void> {
