@@ -131,7 +131,7 @@ export class ForwardGuard {
  * Whether an address is ordinary, globally reachable unicast. IPv4: in no range of the IANA
  * special-purpose registry, nor multicast. IPv6: in 2000::/3, the only unicast space in use (RFC
  * 4291 §2.4), and in no special range of it. So IPv4 within IPv6 (mapped, compatible, NAT64, 6to4,
- * Teredo) is never public, whatever address it carries.
+ * Teredo, ISATAP) is never public, whatever address it carries.
  */
 export function isPublicAddress(text: string): boolean {
   // ipaddr.js reads 2130706433 and 0177.1 as IPv4; connect() may read them differently.
@@ -141,7 +141,12 @@ export function isPublicAddress(text: string): boolean {
   // "unicast" is also what ipaddr.js calls all it has no range for, such as ::7f00:1 and
   // 100:0:0:1::.
   return address.range() === "unicast" &&
-    (address instanceof ipaddr.IPv4 || address.match(GLOBAL_UNICAST, 3));
+    (address instanceof ipaddr.IPv4 || (address.match(GLOBAL_UNICAST, 3) && !isIsatap(address)));
+}
+
+/** RFC 5214 §6.1: an interface identifier of `0:5efe` or `200:5efe` and an IPv4 address, under whatever prefix. */
+function isIsatap({ parts: [, , , , flags = 0, mark] }: ipaddr.IPv6): boolean {
+  return (flags & ~0x200) === 0 && mark === 0x5efe;
 }
 
 /**

@@ -49,15 +49,17 @@ export interface RawUpstreamOptions {
   /** Speaks TLS with this certificate and key (PEM). */
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly hostname?: string;
+  /** Any free one unless given. */
+  readonly port?: number;
 }
 
 export function rawUpstream(
   handler: (conn: RawConn) => Promise<void> | void,
-  { tls, hostname = "127.0.0.1" }: RawUpstreamOptions = {},
+  { tls, hostname = "127.0.0.1", port: wanted = 0 }: RawUpstreamOptions = {},
 ): RawUpstream {
   const listener = tls
-    ? Deno.listenTls({ hostname, port: 0, ...tls })
-    : Deno.listen({ hostname, port: 0 });
+    ? Deno.listenTls({ hostname, port: wanted, ...tls })
+    : Deno.listen({ hostname, port: wanted });
   const { port } = listener.addr as Deno.NetAddr;
   const connections: RawConn[] = [];
   const requests: RawRequest[] = [];
