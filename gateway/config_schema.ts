@@ -253,6 +253,11 @@ export const configSchema = section({
       .describe("Request headers that access lines show; no other is in them."),
     queryParameters: list("names", z.string({ error: "is not a string" })).prefault([])
       .describe("Query parameters that access lines show; no other is in them."),
+    pluginRecordsPerSecond: integer(0).prefault(100).describe(
+      "What each plugin may log, with ten seconds' worth in advance; the rest is dropped and counted; 0 is no limit.",
+    ),
+    pluginBytesPerSecond: integer(0).prefault(65_536)
+      .describe("The same in bytes; 0 is no limit."),
   }).prefault({}).describe("The log on standard output."),
   shutdownGraceMs: integer(0, MAX_DELAY_MS).prefault(10_000)
     .describe("How long running requests may take after SIGTERM."),

@@ -31,6 +31,7 @@ import { accept, Intake } from "./intake.ts";
 import { type Listed, LiveList } from "./live_list.ts";
 import type { Log } from "./log.ts";
 import type { Observer } from "./observe/observer.ts";
+import type { PluginLogs } from "./plugin_logs.ts";
 import type { Proxy } from "./proxy.ts";
 import {
   answerReply,
@@ -46,6 +47,7 @@ import type { Telemetry } from "./telemetry.ts";
 export interface HandlerNeeds {
   readonly config: Config;
   readonly log: Log;
+  readonly pluginLogs: PluginLogs;
   /** Hears of each request once when it begins and once when it has ended. */
   readonly observer: Observer;
   readonly proxy: Proxy;

@@ -15,6 +15,7 @@ import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
 import type { HookCall, HookOutcome } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
+import type { PluginLogs } from "./plugin_logs.ts";
 
 /** What a plugin answered in place of the upstream. */
 export interface Rejected {
@@ -39,6 +40,7 @@ interface HookPlace {
 export interface ChainNeeds {
   readonly config: Pick<Config, "onHookTimeout" | "onHookError">;
   readonly log: Log;
+  readonly pluginLogs: PluginLogs;
   /** Log what each hook proposed: for the author, not for `run`, as values of requests are in it. */
   readonly showsWay?: boolean;
 }
@@ -209,7 +211,8 @@ export class HookChain {
   ): undefined {
     const { route, traceId } = this.#exchange.facts;
     const rule = route.onHookTimeout ?? plugin.onTimeout ?? this.#needs.config.onHookTimeout;
-    this.#needs.log.warn(`hook timed out; treating as ${rule}`, {
+    const log = this.#needs.pluginLogs.about(plugin.name);
+    log.warn(`hook timed out; treating as ${rule}`, {
       traceId,
       plugin: plugin.name,
       hook,
@@ -245,7 +248,7 @@ export class HookChain {
     { hook, plugin }: HookPlace,
     fields: { readonly reason?: string; readonly error?: unknown },
   ): void {
-    this.#needs.log.error(message, {
+    this.#needs.pluginLogs.about(plugin.name).error(message, {
       traceId: this.#exchange.facts.traceId,
       plugin: plugin.name,
       hook,
@@ -261,7 +264,8 @@ export class HookChain {
     if (step && denials.length > 0) step.denials = denials;
     const { traceId } = this.#exchange.facts;
     for (const { what, reason } of denials) {
-      this.#needs.log.warn("denied what a plugin set", {
+      const log = this.#needs.pluginLogs.about(plugin.name);
+      log.warn("denied what a plugin set", {
         traceId,
         plugin: plugin.name,
         hook,
@@ -272,7 +276,8 @@ export class HookChain {
   }
 
   #relay({ level, message, fields }: LogRecord, plugin: string): void {
-    this.#needs.log[level](message, { traceId: this.#exchange.facts.traceId, plugin, fields });
+    const { traceId } = this.#exchange.facts;
+    this.#needs.pluginLogs.of(plugin)[level](message, { traceId, plugin, fields });
   }
 }
 

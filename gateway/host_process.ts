@@ -15,6 +15,7 @@ import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { HostGoneError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
+import type { PluginLogs } from "./plugin_logs.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
 import { type HostCommand, pluginHosts } from "./sandbox.ts";
 
@@ -33,6 +34,7 @@ export interface HostNeeds {
   readonly socket: PluginSocket;
   readonly version: string;
   readonly log: Log;
+  readonly pluginLogs: PluginLogs;
   readonly metrics: Metrics;
   readonly isolateEvents: PluginEvents;
   readonly onBlocked: (host: HostProcess) => void;
@@ -62,7 +64,7 @@ export class HostProcess implements Peer {
 
   constructor(needs: HostNeeds) {
     this.#needs = needs;
-    this.#process = new ChildProcess(needs.command, needs.log);
+    this.#process = new ChildProcess(needs.command, needs.pluginLogs.output);
     needs.socket.expect(this.#secret, (hello, connection) => this.#admit(hello, connection));
     this.#process.write(this.#init());
     this.#ended = this.#process.ended.then((reason) => this.#onEnd(reason));

@@ -28,6 +28,9 @@ export interface LogOptions {
   readonly write?: (lines: string) => void;
 }
 
+/** A value of a record that is longer as text is cut: no single record is large. In UTF-16 code units. */
+export const MAX_VALUE_CHARS = 16_384;
+
 /** The field that correlates records of one request; shown as `[trace:<id>]` in text. */
 const TRACE_FIELD = "traceId";
 /** What begins a line that is no record. Records begin with their time, so neither can be taken for the other. */
@@ -118,7 +121,13 @@ function levelName(record: LogtapeRecord): string {
 
 // `rawMessage` and not `message`: a plugin's text may hold braces, which are no placeholders here.
 function messageOf({ rawMessage }: LogtapeRecord): string {
-  return typeof rawMessage === "string" ? rawMessage : rawMessage.join("");
+  return cut(typeof rawMessage === "string" ? rawMessage : rawMessage.join(""));
+}
+
+function cut(text: string): string {
+  return text.length <= MAX_VALUE_CHARS
+    ? text
+    : `${text.slice(0, MAX_VALUE_CHARS)}… (cut from ${text.length} characters)`;
 }
 
 function jsonLine(record: LogtapeRecord): string {
@@ -162,7 +171,9 @@ function textLine(record: LogtapeRecord, frames?: string[]): string {
 }
 
 function textValue(value: unknown): string {
-  return typeof value === "string" && /^[\w./:@*-]+$/.test(value) ? value : stringify(value);
+  const isPlain = typeof value === "string" && value.length <= MAX_VALUE_CHARS &&
+    /^[\w./:@*-]+$/.test(value);
+  return isPlain ? value : stringify(value);
 }
 
 /** How deep errors are looked for: a field, and what a plugin gave as its fields. */
@@ -184,8 +195,13 @@ function withoutStacks(value: unknown, frames: string[], depth = 0): unknown {
   );
 }
 
-/** JSON of anything; never throws. */
+/** JSON of anything, or of the beginning of it; never throws. */
 function stringify(value: unknown): string {
+  const text = json(typeof value === "string" ? cut(value) : value);
+  return typeof value === "string" || text.length <= MAX_VALUE_CHARS ? text : json(cut(text));
+}
+
+function json(value: unknown): string {
   const above: unknown[] = [];
   try {
     return JSON.stringify(value, function (this: unknown, _, each: unknown): unknown {

@@ -16,6 +16,7 @@ import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./plugin_files.ts";
+import { PluginLogs } from "./plugin_logs.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "./plugin_packages.ts";
 import { PluginSocket } from "./plugin_socket.ts";
 import { makePrivateDir } from "./private_dir.ts";
@@ -61,6 +62,7 @@ export interface PluginRuntime {
   /** Of the host that was started last. */
   readonly command: HostCommand;
   readonly files: PluginFiles;
+  readonly pluginLogs: PluginLogs;
   start(): Promise<StartResult>;
   watch(): void;
   stop(): Promise<void>;
@@ -98,7 +100,9 @@ export async function openPluginRuntime(
       }, pluginEnv);
     let command = commandWith(undefined);
     const cache = await openCache(config.services.cache, { log });
-    const isolateEvents = pluginEvents(cache, { log, metrics });
+    const level = dev ? "debug" : config.log.level;
+    const pluginLogs = new PluginLogs({ log, metrics, level, limits: config.log });
+    const isolateEvents = pluginEvents(cache, { logs: pluginLogs, metrics });
     const types = dev && new TypeCheck({
       ...dev,
       log,
@@ -130,6 +134,7 @@ export async function openPluginRuntime(
           version,
           log,
           metrics,
+          pluginLogs,
           isolateEvents,
           ...events,
         }),
@@ -141,6 +146,7 @@ export async function openPluginRuntime(
         return command;
       },
       files,
+      pluginLogs,
       start: () => supervisor.start(),
       watch: () =>
         void watchPlugins(config.pluginsDir, {
@@ -159,6 +165,7 @@ export async function openPluginRuntime(
         watching.abort();
         types?.stop();
         await supervisor.stop();
+        pluginLogs.tell();
         cache.close();
         socket.close();
         await dir.remove();
@@ -185,12 +192,12 @@ function missingPlugins(config: Config, { plugins }: Generation): string | undef
 
 function pluginEvents(
   cache: CacheStore,
-  { log, metrics }: Pick<GatewayOptions, "log" | "metrics">,
+  { logs, metrics }: { readonly logs: PluginLogs; readonly metrics: Metrics },
 ): PluginEvents {
   return {
     onDropped: (reason) => metrics.answerDropped(reason),
     onLog: ({ level, message, fields, plugin, traceId }) =>
-      log[level](message, { traceId, plugin, fields }),
+      logs.of(plugin ?? "-")[level](message, { traceId, plugin, fields }),
     onCall: ({ method, args }) => cache.call(method, args),
   };
 }

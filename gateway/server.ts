@@ -31,13 +31,14 @@ export async function startGateway(
   options: GatewayOptions,
 ): Promise<Gateway> {
   const { log, metrics, dev, telemetry } = options;
-  const { supervisor } = runtime;
+  const { supervisor, pluginLogs } = runtime;
   const client = new UpstreamClient();
   const upstreams = config.routes.flatMap((route) => route.upstreams);
   const guard = new ForwardGuard({ ...config.forward, upstreams });
   const handler = new Handler({
     config,
     log,
+    pluginLogs,
     observer: new Observer({ accessLog: new AccessLog(log, config.log), metrics }),
     proxy: new Proxy(config.routes, { client, guard, log }),
     generation: () => supervisor.current,

@@ -11,7 +11,7 @@ import { isolateLog, logRecord } from "./isolate_log.ts";
 import { describeError } from "./json.ts";
 import type { Log, Plugin, Services } from "./mod.ts";
 
-/** Log records of one hook beyond this number are dropped; the last one says so. */
+/** Log records of one hook beyond this number are dropped, also late ones; the last one says so. */
 const MAX_LOGS_PER_HOOK = 200;
 
 export interface RunnerNeeds {
@@ -164,7 +164,8 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 class HookLogs {
   #log: Log | undefined;
   readonly #late: (record: LogRecord) => void;
-  #records: LogRecord[] = [];
+  readonly #records: LogRecord[] = [];
+  #count = 0;
   #closed = false;
 
   constructor(late: (record: LogRecord) => void) {
@@ -181,15 +182,12 @@ class HookLogs {
   }
 
   #add(record: LogRecord): void {
-    if (this.#closed) return this.#late(record);
-    if (this.#records.length < MAX_LOGS_PER_HOOK) this.#records.push(record);
-    else if (this.#records.length === MAX_LOGS_PER_HOOK) {
-      this.#records.push(
-        logRecord(
-          "warn",
-          `more than ${MAX_LOGS_PER_HOOK} log records in one hook; the rest is dropped`,
-        ),
-      );
-    }
+    if (this.#count > MAX_LOGS_PER_HOOK) return;
+    const kept = this.#count++ < MAX_LOGS_PER_HOOK ? record : logRecord(
+      "warn",
+      `more than ${MAX_LOGS_PER_HOOK} log records in one hook; the rest is dropped`,
+    );
+    if (this.#closed) this.#late(kept);
+    else this.#records.push(kept);
   }
 }

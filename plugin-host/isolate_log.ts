@@ -1,10 +1,11 @@
 /**
- * `log` objects for plugins, and the records they make.
+ * `log` objects for plugins, the records they make, and how those leave that belong to no result.
  *
  * @module
  */
 
-import type { LogRecord } from "../protocol/messages.ts";
+import type { Connection } from "../protocol/connection.ts";
+import type { FromIsolate, LogRecord } from "../protocol/messages.ts";
 import { toJsonFields } from "./json.ts";
 import type { Log, LogFields } from "./mod.ts";
 
@@ -27,4 +28,41 @@ export function logRecord(
   fields?: LogFields,
 ): LogRecord {
   return { level, message: String(message), ...(fields ? { fields: toJsonFields(fields) } : {}) };
+}
+
+/** A plugin that logs in a loop fills no memory, and does not overflow the connection that results go over too. */
+const MAX_WAITING_BYTES = 1024 * 1024;
+
+/** Sends records by themselves. What the gateway does not take in time is dropped, and it is told how many those were. */
+export class LogSender {
+  readonly #connection: Connection<FromIsolate>;
+  #dropped = 0;
+
+  constructor(connection: Connection<FromIsolate>) {
+    this.#connection = connection;
+  }
+
+  send(record: Omit<Extract<FromIsolate, { type: "log" }>, "type">): void {
+    if (this.#connection.queuedBytes > MAX_WAITING_BYTES) return this.#drop();
+    try {
+      this.#connection.send({ type: "log", ...record });
+    } catch {
+      this.#drop(); // larger than a frame may be
+    }
+  }
+
+  #drop(): void {
+    if (this.#dropped++ === 0) void this.#connection.flushed().then(() => this.#tell());
+  }
+
+  #tell(): void {
+    if (this.#connection.queuedBytes > MAX_WAITING_BYTES) return; // the gateway is gone
+    const records = this.#dropped;
+    this.#dropped = 0;
+    this.send({
+      level: "warn",
+      message: "log records were dropped in an isolate",
+      fields: { records },
+    });
+  }
 }

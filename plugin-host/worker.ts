@@ -21,7 +21,7 @@ import { runHook } from "./hook_runner.ts";
 import type { IsolateInit, IsolateReport } from "./isolate_messages.ts";
 import { describeError } from "./json.ts";
 import { type LoadedPlugin, LoadError, loadPlugins } from "./loader.ts";
-import { isolateLog } from "./isolate_log.ts";
+import { isolateLog, LogSender } from "./isolate_log.ts";
 import type { Services } from "./mod.ts";
 import { cacheService, type Call } from "./services/cache.ts";
 import { httpService } from "./services/http.ts";
@@ -78,6 +78,7 @@ async function giveUpSocket(path: string): Promise<void> {
 class Isolate {
   readonly #init: IsolateInit;
   readonly #connection: Connection<FromIsolate>;
+  readonly #logs: LogSender;
   readonly #chains: ChainRunner;
   readonly #plugins = new Map<string, LoadedPlugin>();
   readonly #calls = new Map<number, PromiseWithResolvers<Json>>();
@@ -88,6 +89,7 @@ class Isolate {
   constructor(init: IsolateInit, connection: Connection<FromIsolate>) {
     this.#init = init;
     this.#connection = connection;
+    this.#logs = new LogSender(connection);
     this.#chains = new ChainRunner({
       connection,
       mark: new MarkWriter(init.mark),
@@ -107,7 +109,7 @@ class Isolate {
         config: pluginConfig,
         env,
         services: this.#services({}, () => new AbortController().signal),
-        log: (plugin) => isolateLog((record) => this.#send({ type: "log", plugin, ...record })),
+        log: (plugin) => isolateLog((record) => this.#logs.send({ plugin, ...record })),
       });
       for (const each of plugins) this.#plugins.set(each.manifest.name, each);
       return { kind: "ready", plugins: plugins.map((each) => each.manifest) };
@@ -157,8 +159,7 @@ class Isolate {
           { "x-request-id": traceId, ...(traceparent ? { traceparent } : {}) },
           signal,
         ),
-      lateLog: (record, { plugin, traceId }) =>
-        this.#send({ type: "log", plugin, traceId, ...record }),
+      lateLog: (record, { plugin, traceId }) => this.#logs.send({ plugin, traceId, ...record }),
     });
   }
 
@@ -193,19 +194,10 @@ class Isolate {
   #keepAlive(event: Event): void {
     event.preventDefault();
     const cause = "reason" in event ? event.reason : (event as ErrorEvent).error;
-    this.#send({
-      type: "log",
+    this.#logs.send({
       level: "error",
       message: `${event.type === "error" ? "uncaught error" : "unhandled rejection"} in a plugin`,
       fields: { error: describeError(cause) },
     });
-  }
-
-  #send(message: FromIsolate): void {
-    try {
-      this.#connection.send(message);
-    } catch {
-      // A log record larger than a frame: there is nobody to tell but the log.
-    }
   }
 }

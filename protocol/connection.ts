@@ -63,6 +63,11 @@ export class Connection<Out extends object> {
     return this.#closed;
   }
 
+  /** What the peer has not taken yet. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
   /**
    * Queues one message. What comes while a write is under way goes out in one write after it.
    *

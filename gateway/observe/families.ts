@@ -81,6 +81,11 @@ export function makeFamilies(registry: Registry) {
       "Answers of isolates that were not taken.",
       ["reason"],
     ),
+    droppedLogs: counter(
+      "conduit_log_records_dropped_total",
+      "Log records that plugins caused beyond their limits.",
+      ["from"],
+    ),
     isolatesLost: counter(
       "conduit_isolates_lost_total",
       "Isolates that crashed, ended or were given up.",

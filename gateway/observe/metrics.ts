@@ -171,6 +171,11 @@ export class Metrics {
     this.#families.droppedAnswers.inc({ reason });
   }
 
+  /** @param from `plugin 001-auth`, `hooks of 001-auth` or `plugin host output` */
+  logRecordDropped(from: string): void {
+    this.#families.droppedLogs.inc({ from });
+  }
+
   isolateLost(): void {
     this.#families.isolatesLost.inc();
   }

@@ -115,7 +115,13 @@ Deno.test("config loads the example of the design into normalised settings", asy
     admin: { listen: { kind: "tcp", hostname: "127.0.0.1", port: 9901 } },
     services: { cache: { driver: "memory", maxEntries: 10000, maxBytes: 67108864 } },
     maxFrameBytes: 8388608,
-    log: { ...example.log, requestHeaders: [], queryParameters: [] },
+    log: {
+      ...example.log,
+      requestHeaders: [],
+      queryParameters: [],
+      pluginRecordsPerSecond: 100,
+      pluginBytesPerSecond: 65536,
+    },
     forward: {
       allowedHosts: [
         { host: "beta.example.com", port: null, allowPrivate: false },
@@ -253,7 +259,7 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
   [{ listn: ":1" }, 'listn: unknown key, did you mean "listen"?'],
   [
     { log: { colour: 1 } },
-    "log.colour: unknown key, known here: format, level, requestHeaders, queryParameters",
+    "log.colour: unknown key, known here: format, level, requestHeaders, queryParameters, pluginRecordsPerSecond, pluginBytesPerSecond",
   ],
   [route({ hots: "x" }), 'routes[0].hots: unknown key, did you mean "host"?'],
   [

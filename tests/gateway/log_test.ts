@@ -182,3 +182,15 @@ Deno.test("writing goes on after a partial write, and ends in silence where nobo
     },
   }, "x");
 });
+
+Deno.test("no record is large: a message or field of a megabyte is cut, and says so", () => {
+  const huge = "x".repeat(1_000_000);
+  const use = (log: Log) =>
+    log.error(huge, { text: huge, deep: { text: huge }, error: new Error(huge), n: 1 });
+  for (const format of ["json", "text"] as const) {
+    const [line = ""] = logged(format, use);
+    assert(line.length < 100_000, `${line.length} characters`);
+    assertEquals(line.match(/… \(cut from \d+ characters\)/g)?.length, 4);
+    if (format === "json") assertEquals(JSON.parse(line).n, 1);
+  }
+});

@@ -403,6 +403,23 @@ Deno.test("the 201st log record of a hook says that the rest is dropped", async 
   });
 });
 
+Deno.test("what a hook logs after its result counts among its 200 records", async () => {
+  const late: LogRecord[] = [];
+  const ended = Promise.withResolvers<void>();
+  const result = await before(async (ctx) => {
+    for (let n = 0; n < 150; n++) ctx.log.info(`record ${n}`);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    for (let n = 150; n < 1000; n++) ctx.log.info(`record ${n}`);
+    ended.resolve();
+  }, { timeoutMs: 10, lateLog: (record) => late.push(record) });
+  await ended.promise;
+  assertEquals([result.logs?.length, late.length], [150, 51]);
+  assertEquals(late.slice(-2).map(({ message }) => message), [
+    "record 199",
+    "more than 200 log records in one hook; the rest is dropped",
+  ]);
+});
+
 Deno.test("ctx.services.http sets the trace headers and stops at the hook's deadline", async () => {
   const never = Promise.withResolvers<Response>();
   await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
