@@ -83,6 +83,8 @@ export class Exchange {
   /** The target that a plugin proposed last. */
   forwardUrl: string | undefined;
   #draft: Draft = EMPTY_DRAFT;
+  /** Of the request: each hook is sent them. */
+  #jsonHeaders: HeaderMap | undefined;
 
   constructor(facts: ExchangeFacts) {
     this.facts = facts;
@@ -98,7 +100,7 @@ export class Exchange {
     const context = {
       request: {
         ...request,
-        headers: jsonMap(request.headers),
+        headers: this.#jsonHeaders ??= jsonMap(request.headers),
         body: requestBody.info(readsBodies),
       },
       draft: jsonDraft(this.#draft),

@@ -68,13 +68,29 @@ export function requestHeaderMap(
   const named = connectionNames(headers.get("connection"));
   // Deno's iterator of Headers takes several times as long as forEach.
   headers.forEach((value, name) => {
-    const plain = plainName(name);
-    if (HOP_BY_HOP.has(plain) || SET_BY_GATEWAY.has(plain) || plain.startsWith("x-forwarded-")) {
-      return;
-    }
-    if (!named.has(name) && !options.strip(plain)) add(map, name, value);
+    const plain = clientName(name);
+    if (plain !== null && !named?.has(name) && !options.strip(plain)) add(map, name, value);
   });
   return map;
+}
+
+/** `plainName` of the names that came lately; `null` for those of which nothing goes further. */
+const clientNames = new Map<string, string | null>();
+const MAX_CLIENT_NAMES = 1024;
+const MAX_NAME_LENGTH = 64;
+
+function clientName(name: string): string | null {
+  const known = clientNames.get(name);
+  if (known !== undefined) return known;
+  const plain = plainName(name);
+  const isDropped = HOP_BY_HOP.has(plain) || SET_BY_GATEWAY.has(plain) ||
+    plain.startsWith("x-forwarded-");
+  const found = isDropped ? null : plain;
+  // Clients choose the names: what is kept of them is bounded.
+  if (name.length > MAX_NAME_LENGTH) return found;
+  if (clientNames.size >= MAX_CLIENT_NAMES) clientNames.clear();
+  clientNames.set(name, found);
+  return found;
 }
 
 /**
@@ -84,11 +100,16 @@ export function requestHeaderMap(
  */
 export function responseHeaderMap(pairs: readonly (readonly [string, string])[]): HeaderMap {
   const map = newHeaderMap();
-  const fields = pairs.map(([name, value]) => [name.toLowerCase(), value] as const);
-  const connection = fields.filter(([name]) => name === "connection").map(([, value]) => value);
-  const named = connectionNames(connection.join(","));
-  for (const [name, value] of fields) {
-    if (HOP_BY_HOP.has(name) || name === "content-length" || named.has(name)) continue;
+  let connection: string | null = null;
+  for (const [name, value] of pairs) {
+    if (name.length === CONNECTION.length && name.toLowerCase() === CONNECTION) {
+      connection = connection === null ? value : `${connection},${value}`;
+    }
+  }
+  const named = connectionNames(connection);
+  for (const [given, value] of pairs) {
+    const name = given.toLowerCase();
+    if (HOP_BY_HOP.has(name) || name === "content-length" || named?.has(name)) continue;
     add(map, name, value);
   }
   return map;
@@ -109,6 +130,10 @@ function add(
   else map[name] = typeof before === "string" ? [before, value] : [...before, value];
 }
 
-function connectionNames(value: string | null): ReadonlySet<string> {
-  return new Set(value?.split(",").map((name) => name.trim().toLowerCase()));
+const CONNECTION = "connection";
+
+function connectionNames(value: string | null): ReadonlySet<string> | undefined {
+  return value === null
+    ? undefined
+    : new Set(value.split(",").map((name) => name.trim().toLowerCase()));
 }

@@ -38,6 +38,36 @@ const MAX_HOST_LENGTH = 255 + ":65535".length;
 export function parseHost(header: string | null, url: string): RequestHost {
   if (header === null) throw badRequest("Host header is missing");
   const value = header.toLowerCase();
+  const host = seen.get(value) ?? remember(value, parseField(value));
+  const schemeEnd = url.indexOf("://");
+  const scheme = url.slice(0, Math.max(0, schemeEnd)).toLowerCase();
+  // On a Unix socket Deno.serve writes `http+unix`. TLS ends in front of us: nobody means https
+  // here (RFC 9110 §7.4).
+  if (scheme !== "http" && scheme !== "http+unix") {
+    throw badRequest("target has a scheme that is not served here");
+  }
+  const authorityEnd = schemeEnd + 3 + value.length;
+  const authority = url.slice(schemeEnd + 3, authorityEnd).toLowerCase();
+  if (
+    authority !== value || !["", "/", "?", "#"].includes(url.slice(authorityEnd, authorityEnd + 1))
+  ) {
+    throw badRequest("target and Host header name different hosts");
+  }
+  return host;
+}
+
+/** Fields that came lately, and what they say: clients ask for the same few hosts again and again. */
+const seen = new Map<string, RequestHost>();
+const MAX_SEEN = 256;
+
+function remember(field: string, host: RequestHost): RequestHost {
+  if (seen.size >= MAX_SEEN) seen.clear();
+  seen.set(field, host);
+  return host;
+}
+
+/** @param value in lower case */
+function parseField(value: string): RequestHost {
   const match = value.length <= MAX_HOST_LENGTH ? HOST.exec(value) : null;
   const hostname = match?.[1] ?? match?.[2];
   if (!match || !hostname) throw badRequest("Host header is not valid");
@@ -47,16 +77,6 @@ export function parseHost(header: string | null, url: string): RequestHost {
   const port = match[3] === undefined ? undefined : Number(match[3]);
   if (port !== undefined && (port < 1 || port > 65535)) {
     throw badRequest("Host header is not valid");
-  }
-
-  const [scheme, rest = ""] = url.toLowerCase().split("://", 2);
-  // On a Unix socket Deno.serve writes `http+unix`. TLS ends in front of us: nobody means https
-  // here (RFC 9110 §7.4).
-  if (scheme !== "http" && scheme !== "http+unix") {
-    throw badRequest("target has a scheme that is not served here");
-  }
-  if (rest.slice(0, value.length) !== value || !/^(?:[/?#]|$)/.test(rest.slice(value.length))) {
-    throw badRequest("target and Host header name different hosts");
   }
   return { host: port === undefined ? hostname : `${hostname}:${port}`, hostname, port };
 }

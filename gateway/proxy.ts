@@ -4,7 +4,7 @@
  * @module
  */
 
-import { applyOverrides, overlay, valueList } from "../protocol/headers.ts";
+import { forEachField, overlay, valueList } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import { Body, type BodySource } from "./body_store.ts";
 import type { Route } from "./config.ts";
@@ -136,12 +136,12 @@ function upstreamFields(
 ): [name: string, value: string][] {
   const { request: { headers } } = exchange.facts;
   const base = wantsPlainBody ? overlay(headers, { "accept-encoding": "identity" }) : headers;
-  const proposed = applyOverrides(base, exchange.draft.upstream.headers);
   const fields: [string, string][] = [["host", host]];
-  for (const name in proposed) {
-    if (name in managed) continue;
-    for (const value of valueList(proposed[name])) fields.push([name, value]);
-  }
+  forEachField(base, exchange.draft.upstream.headers, (name, value) => {
+    if (name in managed) return;
+    if (typeof value === "string") fields.push([name, value]);
+    else for (const each of value) fields.push([name, each]);
+  });
   for (const name in managed) {
     for (const value of valueList(managed[name])) fields.push([name, value]);
   }

@@ -25,13 +25,18 @@ export function overlay(headers: HeaderMap, overrides: HeaderOverrides): HeaderM
   if (names.length === 0) return headers;
   const merged = bareMap<Value>(headers);
   for (const name of names) {
-    const change = overrides[name] as HeaderChange;
-    if (typeof change === "string") merged[name] = change;
-    else if ("append" in change) merged[name] = [...valueList(merged[name]), ...change.append];
-    else if (change.length === 0) delete merged[name];
-    else merged[name] = change;
+    const value = changed(merged[name], overrides[name] as HeaderChange);
+    if (value === undefined) delete merged[name];
+    else merged[name] = value;
   }
   return merged;
+}
+
+/** @returns `undefined` where the field is gone */
+function changed(before: Value | undefined, change: HeaderChange): Value | undefined {
+  if (typeof change === "string") return change;
+  if ("append" in change) return [...valueList(before), ...change.append];
+  return change.length === 0 ? undefined : change;
 }
 
 /**
@@ -41,14 +46,35 @@ export function overlay(headers: HeaderMap, overrides: HeaderOverrides): HeaderM
  * @param overrides lower-case, legal names
  */
 export function applyOverrides(base: HeaderMap, overrides: HeaderOverrides): HeaderMap {
+  if (Object.keys(overrides).length === 0) return base;
+  const map = bareMap<Value>({});
+  forEachField(base, overrides, (name, value) => map[name] = value);
+  return map;
+}
+
+/** Calls `put` for each field of `applyOverrides(base, overrides)`, in the same order. */
+export function forEachField(
+  base: HeaderMap,
+  overrides: HeaderOverrides,
+  put: (name: string, value: Value) => void,
+): void {
   const names = Object.keys(overrides);
-  if (names.length === 0) return base;
-  const changed = new Set(names.map(plainName));
-  const kept = bareMap<Value>({});
-  for (const [name, value] of Object.entries(base)) {
-    if (Object.hasOwn(overrides, name) || !changed.has(plainName(name))) kept[name] = value;
+  const plain = new Set(names.map(plainName));
+  for (const name in base) {
+    const before = base[name] as Value;
+    if (!Object.hasOwn(overrides, name)) {
+      if (names.length === 0 || !plain.has(plainName(name))) put(name, before);
+      continue;
+    }
+    const value = changed(before, overrides[name] as HeaderChange);
+    if (value !== undefined) put(name, value);
   }
-  return overlay(kept, overrides);
+  for (const name of names) {
+    const value = Object.hasOwn(base, name)
+      ? undefined
+      : changed(undefined, overrides[name] as HeaderChange);
+    if (value !== undefined) put(name, value);
+  }
 }
 
 /** `change` followed by one more value of the same field. */

@@ -129,24 +129,29 @@ export function permittedHeaders<C extends HeaderChange | null>(
   headers: { readonly [name: string]: C },
   side: HeaderSide,
   judge: Judge,
-): Record<string, C> {
-  const kept: Record<string, C> = Object.create(null);
-  for (const name of Object.keys(headers)) {
-    const change = headers[name] as C;
-    const reason = deniedChange(name, change, { side, ...judge });
-    if (reason === null) kept[name] = change;
-    else judge.denials.push({ what: `${side} header ${JSON.stringify(name)}`, reason });
+): { readonly [name: string]: C } {
+  const names = Object.keys(headers);
+  const denied = new Set<string>();
+  const at = { side, ownsCors: judge.ownsCors };
+  for (const name of names) {
+    const reason = deniedChange(name, headers[name] as C, at);
+    if (reason === null) continue;
+    denied.add(name);
+    judge.denials.push({ what: `${side} header ${JSON.stringify(name)}`, reason });
   }
+  if (denied.size === 0) return headers;
+  const kept: Record<string, C> = Object.create(null);
+  for (const name of names) if (!denied.has(name)) kept[name] = headers[name] as C;
   return kept;
 }
 
 function deniedChange(
   name: string,
   change: HeaderChange | null,
-  { side, ownsCors }: { readonly side: HeaderSide; readonly ownsCors: boolean },
+  at: { readonly side: HeaderSide; readonly ownsCors: boolean },
 ): string | null {
   if (!isToken(name) || name !== name.toLowerCase()) return "is not a header name";
-  const denied = deniedHeader(name, side, { ownsCors });
+  const denied = deniedHeader(name, at.side, at);
   if (denied !== null || change === null) return denied;
   const values = typeof change === "object" && "append" in change
     ? change.append
