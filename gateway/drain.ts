@@ -71,6 +71,7 @@ export class Drain {
   async #drained(server: Listening): Promise<void> {
     await this.#none(() => this.#uploads);
     await server.shutdown();
+    await this.#none(this.#running); // those of a listener that had failed, which `shutdown()` does not know
   }
 
   #none(count: () => number): Promise<void> {

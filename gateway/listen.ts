@@ -21,50 +21,115 @@ export interface Listening {
   shutdown(): Promise<void>;
 }
 
-/** @throws {ListenError} */
+export interface ListenOptions {
+  readonly signal?: AbortSignal;
+  readonly log: Log;
+  /** Other processes of this gateway listen there too; needs `--unstable-net`. */
+  readonly reusePort?: boolean | undefined;
+}
+
+type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>;
+
+/** Between two attempts to listen again. */
+const RELISTEN_MS = 100;
+/** Descriptors that must be free for that: the first connections would end it anew. */
+const SPARE_DESCRIPTORS = 8;
+/** A listener that fails again and again is told of once in this time. */
+const LISTENER_LOG_MS = 60_000;
+
+/**
+ * Listens until it is shut down. `Deno.serve` ends for good where a connection cannot be accepted, above all for want of a
+ * descriptor (EMFILE, accept(2)); then this listens again once there are some. Connections that are open go on meanwhile.
+ *
+ * @throws {ListenError}
+ */
 export async function serveOn(
   address: ListenAddress,
-  options: {
-    readonly signal?: AbortSignal;
-    readonly log: Log;
-    /** Other processes of this gateway listen there too; needs `--unstable-net`. */
-    readonly reusePort?: boolean | undefined;
-  },
-  handler: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>,
+  options: ListenOptions,
+  handler: Handle,
 ): Promise<Listening> {
+  const { log } = options;
+  let server: Deno.HttpServer;
+  try {
+    server = await serve(address, options, handler);
+  } catch (error) {
+    throw listenError(address, error);
+  }
+  const bound = boundAddress(address, server);
+  let isOver = false;
+  options.signal?.addEventListener("abort", () => isOver = true);
+  const keepListening = async () => {
+    for (let toldAt = -Infinity;;) {
+      const failure = await server.finished.then(() => undefined, (error: unknown) => ({ error }));
+      if (!failure || isOver) return;
+      const isTold = performance.now() - toldAt > LISTENER_LOG_MS;
+      if (isTold) {
+        toldAt = performance.now();
+        const fields = { address: listenAddressText(bound), reason: errorText(failure.error) };
+        log.error(
+          "the listener failed; new connections are refused until it listens again",
+          fields,
+        );
+      }
+      for (let next; !next;) {
+        await new Promise((resolve) => setTimeout(resolve, RELISTEN_MS));
+        if (isOver) return;
+        next = await spareDescriptors().then(() => serve(bound, options, handler)).catch(() => {});
+        server = next ?? server;
+      }
+      if (isTold) log.info("listening again", { address: listenAddressText(bound) });
+    }
+  };
+  void keepListening();
+  return {
+    address: bound,
+    shutdown() {
+      isOver = true;
+      return server.shutdown();
+    },
+  };
+}
+
+async function serve(
+  address: ListenAddress,
+  { log, reusePort = false, signal }: ListenOptions,
+  handler: Handle,
+): Promise<Deno.HttpServer> {
   const common = {
-    ...(options.signal ? { signal: options.signal } : {}),
+    ...(signal ? { signal } : {}),
     onListen() {},
     onError(error: unknown): Response {
       if (isUnwritableTarget(error)) return refuseHost(options.log);
       // A handler never throws. What ends here is a body that broke off, which the handler has logged, or a response that
       // could not be built.
       if (!(error instanceof UpstreamError)) {
-        options.log.error("a response could not be written", { error });
+        log.error("a response could not be written", { error });
       }
       return new Response(null, { status: 500 });
     },
   };
-  try {
-    if (address.kind === "unix") {
-      await removeStaleSocket(address.path);
-      const server = Deno.serve({ ...common, path: address.path }, handler);
-      return { address, shutdown: () => server.shutdown() };
-    }
-    const server = Deno.serve(
-      {
-        ...common,
-        hostname: address.hostname,
-        port: address.port,
-        reusePort: options.reusePort ?? false,
-      },
-      handler,
-    );
-    const { hostname, port } = server.addr as Deno.NetAddr;
-    return { address: { kind: "tcp", hostname, port }, shutdown: () => server.shutdown() };
-  } catch (error) {
-    throw listenError(address, error);
+  if (address.kind === "unix") {
+    await removeStaleSocket(address.path);
+    return Deno.serve({ ...common, path: address.path }, handler);
   }
+  const { hostname, port } = address;
+  return Deno.serve({ ...common, hostname, port, reusePort }, handler);
+}
+
+/** With the port that it got. */
+function boundAddress(address: ListenAddress, { addr }: Deno.HttpServer): ListenAddress {
+  if (address.kind === "unix" || addr.transport !== "tcp") return address;
+  return { kind: "tcp", hostname: addr.hostname, port: addr.port };
+}
+
+/** @throws where there are too few */
+async function spareDescriptors(): Promise<void> {
+  const files = await Promise.allSettled(
+    Array.from({ length: SPARE_DESCRIPTORS }, () => Deno.open("/dev/null")),
+  );
+  for (const each of files) if (each.status === "fulfilled") each.value.close();
+  const refused = files.find((each) => each.status === "rejected");
+  if (refused) throw refused.reason;
 }
 
 /**

@@ -31,6 +31,8 @@ export type Admit = (hello: Hello, connection: PeerConnection) => Peer | string;
 
 /** How long a new connection may take to say who it is. */
 const HELLO_TIMEOUT_MS = 5000;
+/** Between two attempts to accept a connection, where one failed. */
+const ACCEPT_AGAIN_MS = 100;
 
 export class PluginSocket {
   readonly path: string;
@@ -39,6 +41,7 @@ export class PluginSocket {
   readonly #log: Log;
   readonly #hosts = new Map<string, Admit>();
   readonly #connections = new Set<PeerConnection>();
+  #closed = false;
 
   constructor(path: string, { log, ...options }: ConnectionOptions & { readonly log: Log }) {
     this.path = path;
@@ -60,17 +63,24 @@ export class PluginSocket {
   }
 
   close(): void {
+    this.#closed = true;
     this.#listener.close();
     for (const connection of this.#connections) connection.close();
   }
 
   async #accept(): Promise<void> {
-    try {
-      for await (const socket of this.#listener) void this.#serve(socket);
-    } catch (error) {
-      this.#log.error("the plugin socket no longer accepts connections", {
-        error: errorText(error),
-      });
+    for (let problem = ""; !this.#closed;) {
+      try {
+        void this.#serve(await this.#listener.accept());
+        problem = "";
+      } catch (error) {
+        if (this.#closed) return;
+        // Most often there are no descriptors left (EMFILE, accept(2)); who wants to connect waits until there are.
+        const reason = errorText(error);
+        if (reason !== problem) this.#log.error("the plugin socket cannot accept", { reason });
+        problem = reason;
+        await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
+      }
     }
   }
 

@@ -19,6 +19,12 @@ export const FROM_SOURCE: Program = {
   args: ["run", "-A", join(ROOT, "main.ts")],
 };
 
+/** From source, by a shell script that runs `"$@"` in its own place: `ulimit -n 256; exec "$@"`. */
+export function byShell(script: string): Program {
+  const { command, args } = FROM_SOURCE;
+  return { command: "/bin/sh", args: ["-c", script, "sh", command, ...args] };
+}
+
 export type LogLine = Readonly<Record<string, unknown>> & {
   readonly level: string;
   readonly message: string;
@@ -37,6 +43,8 @@ export interface TestGatewayOptions {
   readonly cwd?: string;
   /** Do not wait until it is ready: the test looks at how the process ends. */
   readonly mayFail?: boolean;
+  /** Which records stay in `logs`; all of them, unless a long run would fill the memory. */
+  readonly keepsLog?: (line: LogLine) => boolean;
 }
 
 /** Starts a gateway and waits until it listens. Disposing it kills what still runs and removes its folder. */
@@ -78,12 +86,14 @@ export class TestGateway implements AsyncDisposable {
   readonly #readingErrors: Promise<void>;
   readonly #stdoutClosed = new AbortController();
   readonly #children = new Set<number>();
+  readonly #keepsLog: (line: LogLine) => boolean;
   #stderr = "";
   #ended: Deno.CommandStatus | undefined;
 
   constructor(dir: string, options: TestGatewayOptions) {
     this.dir = dir;
-    const { program = FROM_SOURCE, clearEnv = false, cwd } = options;
+    const { program = FROM_SOURCE, clearEnv = false, cwd, keepsLog = () => true } = options;
+    this.#keepsLog = keepsLog;
     this.#process = new Deno.Command(program.command, {
       args: [
         ...program.args,
@@ -246,7 +256,8 @@ export class TestGateway implements AsyncDisposable {
   async #readLog(stream: ReadableStream<Uint8Array>): Promise<void> {
     try {
       for await (const line of lines(stream, this.#stdoutClosed.signal)) {
-        this.logs.push(parseLine(line));
+        const record = parseLine(line);
+        if (this.#keepsLog(record)) this.logs.push(record);
         this.#wake();
       }
     } catch (error) {

@@ -35,3 +35,10 @@ export async function descendants(pid: number): Promise<number[]> {
   const children = text.split(" ").filter(Boolean).map(Number);
   return [...children, ...(await Promise.all(children.map(descendants))).flat()];
 }
+
+/** The processor time that it has taken so far, its threads together (proc_pid_stat(5): utime and stime, in hundredths of a second). */
+export async function cpuMsOf(pid: number): Promise<number> {
+  const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
