@@ -22,7 +22,8 @@ import { CALM, Storm } from "./storm.ts";
 
 export const PHASES: readonly Phase[] = [...PLUGIN_PHASES, ...NETWORK_PHASES, ...MACHINE_PHASES];
 
-const WARM_UP_MS = 2000;
+/** By their number and not by time: on a busy machine a process takes longer until it is warm. */
+const WARM_UP_ANSWERS = 12_000;
 const SAMPLES = 5;
 const SAMPLE_MS = 200;
 /**
@@ -162,7 +163,7 @@ type Use = StormReport["before"];
 /** As many requests as it can take: a fresh process would make everything look like a leak. */
 async function warmUp(storm: Storm): Promise<void> {
   const rush = new Load(storm.port, CALM, { pauseMs: 0 });
-  await pause(WARM_UP_MS);
+  while (rush.answers < WARM_UP_ANSWERS) await pause(SAMPLE_MS);
   await rush.stop();
 }
 
