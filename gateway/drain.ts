@@ -71,7 +71,8 @@ export class Drain {
   async #drained(server: Listening): Promise<void> {
     await this.#none(() => this.#uploads);
     await server.shutdown();
-    await this.#none(this.#running); // those of a listener that had failed, which `shutdown()` does not know
+    // Those of a listener that had failed too, which `shutdown()` does not know.
+    await this.#none(() => this.#running);
   }
 
   #none(count: () => number): Promise<void> {

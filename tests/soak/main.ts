@@ -117,8 +117,8 @@ async function rage(
   do await round(isLong ? "long" : "short"); while (Date.now() < until);
   say("until it is calm …");
   const after = await settled(storm, { before, garbageMiB });
-  const faults = storm.faults();
   const { code: exitCode, inFlight, orphans } = await storm.end();
+  const faults = storm.faults();
   return { phases, before, after, garbageMiB, exitCode, inFlight, orphans, faults };
 }
 

@@ -176,8 +176,11 @@ export class Storm implements AsyncDisposable {
     return { gateway: await usageOf(this.gateway.pid), host: await usageOf(await this.host()) };
   }
 
+  /** What stands in its log and never may, and anything on stderr. */
   faults(): string[] {
-    return this.gateway.logs.map(({ message }) => message).filter((each) => FAULTS.includes(each));
+    const { logs, stderr } = this.gateway;
+    const told = logs.map(({ message }) => message).filter((each) => FAULTS.includes(each));
+    return stderr === "" ? told : [...told, stderr];
   }
 
   /** Ends the gateway as an operator does. @returns how, and what is left of its session */
