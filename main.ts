@@ -10,7 +10,8 @@ import { checkReport } from "./gateway/check.ts";
 import { type Arguments, parseArguments, UsageError } from "./gateway/cli/arguments.ts";
 import { type CommandName, EXIT } from "./gateway/cli/commands.ts";
 import { checkHealth, HealthcheckError } from "./gateway/cli/healthcheck.ts";
-import { overview } from "./gateway/cli/help.ts";
+import { completionScript, type Shell } from "./gateway/cli/completions.ts";
+import { manualPage, overview } from "./gateway/cli/help.ts";
 import { type Config, ConfigError, loadAdmin, loadConfig } from "./gateway/config.ts";
 import { configJsonSchema } from "./gateway/config_json_schema.ts";
 import { errorText } from "./gateway/errors.ts";
@@ -76,7 +77,9 @@ const RUN: Readonly<Record<CommandName, (args: Arguments) => Promise<number>>> =
   },
   schema: () => print(`${JSON.stringify(configJsonSchema(), null, 2)}\n`),
   types: async () => print(await typeDeclarations((await ownFiles()).read)),
-  help: () => print(overview(project.version)),
+  completions: ({ operand }) => print(completionScript(operand as Shell)),
+  help: ({ operand }) =>
+    print(operand ? manualPage(operand as CommandName) : overview(project.version)),
   version: ({ options: { json } }) =>
     print(
       json === undefined

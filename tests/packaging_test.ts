@@ -78,6 +78,8 @@ for (const [what, npx, code, last] of CI_RUNS) {
           nginx: "",
           curl: "",
           promtool: "",
+          zsh: "",
+          fish: "",
         })
       ) {
         await Deno.writeTextFile(join(dir, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });

@@ -13,6 +13,7 @@ import {
   type OptionName,
   OPTIONS,
   type OptionSpec,
+  SHELLS,
 } from "./commands.ts";
 
 /** Arguments that mean nothing; the message says which. */
@@ -33,13 +34,15 @@ export interface Arguments {
 export function parseArguments(args: readonly string[]): Arguments {
   let command: CommandName | undefined;
   let operand: string | undefined;
+  let isAsked = false; // for help on what stands before, whatever else that is
   const options: Partial<Record<OptionName, string>> = {};
   for (let at = 0; at < args.length; at++) {
     const arg = args[at] as string;
     const [flag = "", attached] = arg.split(/=(.*)/s, 2);
     const name = optionOf(flag);
-    if (arg === "--help" || arg === "-h") [command, operand] = ["help", command];
-    else if (arg === "--version") command = "version";
+    if (arg === "--help" || arg === "-h") {
+      [command, operand, isAsked] = ["help", command, true];
+    } else if (arg === "--version") command = "version";
     else if (name && optionSpec(name).value) {
       const value = attached ?? args[++at];
       if (!value) {
@@ -49,17 +52,29 @@ export function parseArguments(args: readonly string[]): Arguments {
     } else if (name && attached === undefined) options[name] = "";
     else if (arg.startsWith("-")) throw unknownArgument(arg);
     else if (command === undefined) command = commandOf(arg);
-    else if (specOf(command).operand && operand === undefined) operand = arg;
+    else if (specOf(command).operand && operand === undefined) operand = operandOf(command, arg);
     else throw unknownArgument(arg);
   }
   command ??= "run";
-  for (const name of Object.keys(options) as OptionName[]) checkTaken(name, command);
+  if (operand === undefined && specOf(command).operand?.isRequired) {
+    throw new UsageError(`${command} needs one of ${operandValues(command)?.join(", ")}`);
+  }
+  if (!isAsked) {
+    for (const name of Object.keys(options) as OptionName[]) checkTaken(name, command);
+  }
   return { command, configFile: options.config ?? DEFAULT_CONFIG, options, operand };
 }
 
 /** The options that a command takes. */
 export function optionsOf(command: CommandName): readonly OptionName[] {
   return [...specOf(command).options ?? [], ...COMMON_OPTIONS];
+}
+
+/** What may stand behind a command; `undefined` where that is not known here. */
+export function operandValues(command: CommandName): readonly string[] | undefined {
+  const kind = specOf(command).operand?.kind;
+  if (kind === "command") return Object.keys(COMMANDS);
+  return kind === "shell" ? SHELLS : undefined;
 }
 
 export function optionSpec(name: OptionName): OptionSpec {
@@ -78,6 +93,17 @@ function optionOf(flag: string): OptionName | undefined {
 function commandOf(word: string): CommandName {
   if (Object.hasOwn(COMMANDS, word)) return word as CommandName;
   throw new UsageError(`unknown command "${word}"; see conduit help`);
+}
+
+function operandOf(command: CommandName, word: string): string {
+  const values = operandValues(command);
+  if (!values || values.includes(word)) return word;
+  const { kind } = specOf(command).operand ?? {};
+  throw new UsageError(
+    kind === "command"
+      ? `unknown command "${word}"; see conduit help`
+      : `unknown ${kind} "${word}"; there are ${values.join(", ")}`,
+  );
 }
 
 function checkTaken(option: OptionName, command: CommandName): void {

@@ -52,9 +52,18 @@ export interface CommandSpec {
   readonly summary: string;
   /** Beside the common ones. */
   readonly options?: readonly OptionName[];
-  /** The word that may stand behind the command, in capitals. */
-  readonly operand?: string;
+  /** The word that may stand behind the command, or has to. */
+  readonly operand?: OperandSpec;
 }
+
+export interface OperandSpec {
+  /** In capitals. */
+  readonly name: string;
+  readonly kind: "folder" | "command" | "shell";
+  readonly isRequired?: boolean;
+}
+
+export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 export const COMMANDS = {
   run: { summary: "run the gateway (the default)" },
@@ -69,7 +78,7 @@ export const COMMANDS = {
   },
   init: {
     summary: "write a config, two plugins with their tests, and the types into DIR (default: here)",
-    operand: "DIR",
+    operand: { name: "DIR", kind: "folder" },
   },
   healthcheck: {
     summary: "ask the gateway that runs with this configuration whether it lives",
@@ -77,19 +86,32 @@ export const COMMANDS = {
   },
   schema: { summary: "print the JSON Schema of the configuration" },
   types: { summary: "print the types of conduit/plugin as one .d.ts" },
-  help: { summary: "print this" },
+  completions: {
+    summary: "print what lets a shell complete this command line: bash, zsh or fish",
+    operand: { name: "SHELL", kind: "shell", isRequired: true },
+  },
+  help: {
+    summary: "print this, or all about one command",
+    operand: { name: "COMMAND", kind: "command" },
+  },
   version: { summary: "print the version", options: ["json"] },
 } as const satisfies Readonly<Record<string, CommandSpec>>;
 
 export type CommandName = keyof typeof COMMANDS;
 
-/** The variables that the program itself reads, as they are listed. */
-export const ENVIRONMENT: Readonly<Record<string, string>> = {
-  "CONDUIT_DENO=/path/to/deno": "the Deno that runs the plugin host",
-  "CONDUIT_TRACE_IPC=1": "print every frame between gateway and plugin host",
-  "RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, TMPDIR":
+/** The variables that the program itself reads. */
+export const ENVIRONMENT = {
+  deno: ["CONDUIT_DENO=/path/to/deno", "the Deno that runs the plugin host"],
+  trace: ["CONDUIT_TRACE_IPC=1", "print every frame between gateway and plugin host"],
+  runtime: [
+    "RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, TMPDIR",
     "the first one that is set holds the private folder; otherwise /tmp",
-};
+  ],
+  cache: [
+    "CACHE_DIRECTORY, XDG_CACHE_HOME, HOME",
+    "the first one that is set says where packages and the unpacked Deno lie",
+  ],
+} as const satisfies Readonly<Record<string, readonly [names: string, meaning: string]>>;
 
 export const SIGNALS =
   "SIGTERM and SIGINT let running requests end, then stop; a second one stops at once";
