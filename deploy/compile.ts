@@ -45,17 +45,16 @@ export async function compile(
     try {
       await stage(dir, { target, slim, level });
       const path = join(await Deno.realPath(out), executableName(target, { slim }));
-      tell(
-        await deno([
-          "compile",
-          `--target=${target}`,
-          ...ALONE_FLAGS,
-          ...RELEASE_FLAGS,
-          `--include=${join(dir, EMBEDDED)}`,
-          `--output=${path}`,
-          join(dir, "main.mjs"),
-        ]),
-      );
+      const { stderr } = await deno([
+        "compile",
+        `--target=${target}`,
+        ...ALONE_FLAGS,
+        ...RELEASE_FLAGS,
+        `--include=${join(dir, EMBEDDED)}`,
+        `--output=${path}`,
+        join(dir, "main.mjs"),
+      ]);
+      tell(stderr);
       made.push(path);
     } finally {
       await Deno.remove(dir, { recursive: true });

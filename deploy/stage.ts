@@ -87,26 +87,24 @@ export async function stage(dir: string, { target, slim, level }: StageOptions):
 async function denoFor(target: Target): Promise<string> {
   if (target === Deno.build.target) return Deno.execPath();
   const [name, version] = [TARGETS[target], Deno.version.deno];
-  const cache = join(ROOT, "dist", "npm");
-  await deno(["cache", "--quiet", "--no-lock", `npm:${name}@${version}`], { DENO_DIR: cache });
-  return join(cache, "npm", "registry.npmjs.org", name, version, "deno");
+  await deno(["cache", "--quiet", "--no-config", "--no-lock", `npm:${name}@${version}`]);
+  const { npmCache } = JSON.parse((await deno(["info", "--no-config", "--json"])).stdout);
+  return join(npmCache, "registry.npmjs.org", name, version, "deno");
 }
 
 /** Runs this Deno in the project's folder. @throws {Error} with what it said */
 export async function deno(
   args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
-): Promise<string> {
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+): Promise<{ readonly stdout: string; readonly stderr: string }> {
+  const output = await new Deno.Command(Deno.execPath(), {
     args: [...args],
-    env: { NO_COLOR: "1", ...env },
+    env: { NO_COLOR: "1" },
     cwd: ROOT,
     stdin: "null",
-    stdout: "null",
   }).output();
-  const said = new TextDecoder().decode(stderr);
-  if (!success) throw new Error(`deno ${args.join(" ")}\n${said}`);
-  return said;
+  const [stdout, stderr] = [output.stdout, output.stderr].map((it) => new TextDecoder().decode(it));
+  if (!output.success) throw new Error(`deno ${args.join(" ")}\n${stderr}`);
+  return { stdout: stdout ?? "", stderr: stderr ?? "" };
 }
 
 export function sha256(bytes: Uint8Array): string {
