@@ -58,6 +58,15 @@ export async function serveOn(
   const bound = boundAddress(address, server);
   let isOver = false;
   options.signal?.addEventListener("abort", () => isOver = true);
+  const listensAgain = async () => {
+    try {
+      await spareDescriptors();
+      server = await serve(bound, options, handler);
+      return true;
+    } catch {
+      return false; // there are still no descriptors, or somebody else has the port: both may pass
+    }
+  };
   const keepListening = async () => {
     for (let toldAt = -Infinity;;) {
       const failure = await server.finished.then(() => undefined, (error: unknown) => ({ error }));
@@ -71,12 +80,10 @@ export async function serveOn(
           fields,
         );
       }
-      for (let next; !next;) {
+      do {
         await new Promise((resolve) => setTimeout(resolve, RELISTEN_MS));
         if (isOver) return;
-        next = await spareDescriptors().then(() => serve(bound, options, handler)).catch(() => {});
-        server = next ?? server;
-      }
+      } while (!await listensAgain());
       if (isTold) log.info("listening again", { address: listenAddressText(bound) });
     }
   };
@@ -99,7 +106,7 @@ async function serve(
     ...(signal ? { signal } : {}),
     onListen() {},
     onError(error: unknown): Response {
-      if (isUnwritableTarget(error)) return refuseHost(options.log);
+      if (isUnwritableTarget(error)) return refuseHost(log);
       // A handler never throws. What ends here is a body that broke off, which the handler has logged, or a response that
       // could not be built.
       if (!(error instanceof UpstreamError)) {
