@@ -87,7 +87,7 @@ async function phase(exchange: Exchange, hook: HookName, answer?: UpstreamAnswer
     ownsCors: true,
     traceId: TRACE_ID,
     timeoutMs: 100,
-    ctx: exchange.context(false, answer),
+    ctx: exchange.context({ bodies: false }, answer),
   });
   lap("gateway: snapshot and encode");
   const [parsed = {}] = toIsolate.push(frame);

@@ -106,12 +106,13 @@ export async function startGateway(
   }
 }
 
-/** Reads one field of the request and sets one in each phase. Every peer's policy does the same four times. */
+/** Reads one field of the request, as it declares, and sets one in each phase. Every peer's policy does the same four times. */
 function pluginSource(number: number, readsBodies = false): string {
   return `import type { GatewayContext, Plugin } from "conduit/plugin";
 
 export default {
   readsBodies: ${readsBodies},
+  readsHeaders: ["x-tenant"],
   beforeRequest(ctx: GatewayContext) {
     ctx.upstream.setHeader("x-policy-${number}", ctx.request.headers["x-tenant"] as string);
   },

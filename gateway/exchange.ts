@@ -60,6 +60,9 @@ export interface UpstreamTrip {
   refusal?: string;
 }
 
+/** Names of header fields, in lower case. */
+export type HeaderNames = readonly string[];
+
 /** What is known of a request once it has a route. */
 export interface ExchangeFacts {
   readonly traceId: string;
@@ -94,21 +97,41 @@ export class Exchange {
     return this.#draft;
   }
 
-  /** What one hook is shown, to be sent. @param readsBodies whether its plugin looks at bodies */
-  context(readsBodies: boolean, answer?: UpstreamAnswer): HookContext {
+  /**
+   * What hooks are shown, to be sent.
+   *
+   * @param reads whether their plugins look at bodies, and which of the request's fields they read: all unless given
+   */
+  context(
+    { bodies, headers: names }: {
+      readonly bodies: boolean;
+      readonly headers?: HeaderNames | undefined;
+    },
+    answer?: UpstreamAnswer,
+  ): HookContext {
     const { request, requestBody } = this.facts;
     const context = {
       request: {
         ...request,
-        headers: this.#jsonHeaders ??= jsonMap(request.headers),
-        body: requestBody.info(readsBodies),
+        headers: this.#headersToSend(names),
+        body: requestBody.info(bodies),
       },
       draft: jsonDraft(this.#draft),
     };
     if (!answer) return context;
     const { status, body } = answer;
     const headers = jsonMap(answer.headers);
-    return { ...context, response: { status, headers, body: body.info(readsBodies) } };
+    return { ...context, response: { status, headers, body: body.info(bodies) } };
+  }
+
+  #headersToSend(names: HeaderNames | undefined): HeaderMap {
+    const { headers } = this.facts.request;
+    if (names === undefined) return this.#jsonHeaders ??= jsonMap(headers);
+    const named: Record<string, string | readonly string[]> = Object.create(null);
+    for (const name of names) {
+      if (Object.hasOwn(headers, name)) named[name] = headers[name] as string;
+    }
+    return jsonMap(named);
   }
 
   /** Lays a hook's patch over the draft, without what a plugin may not set. */

@@ -11,7 +11,7 @@ import type { HeaderOverrides, HookName } from "../protocol/snapshot.ts";
 import type { Config, Route } from "./config.ts";
 import { proposal } from "./dev/proposals.ts";
 import { EdgeError } from "./errors.ts";
-import type { Exchange, UpstreamAnswer } from "./exchange.ts";
+import type { Exchange, HeaderNames, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
 import type { HookCall, HookOutcome } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
@@ -67,6 +67,32 @@ export function hookPlan(generation: Generation, route: Route): HookPlan {
 /** Whether any of these plugins looks at bodies, so that capturing one is worth it. */
 export function readsBodies(plugins: readonly PluginManifest[]): boolean {
   return plugins.some((each) => each.readsBodies);
+}
+
+interface Reads {
+  readonly bodies: boolean;
+  readonly headers?: HeaderNames | undefined;
+}
+
+const reads = new WeakMap<readonly PluginManifest[], Reads>();
+
+/** What some of these plugins read of a request. The isolate shows each of them what it declared itself. */
+function whatIsRead(plugins: readonly PluginManifest[]): Reads {
+  const [first] = plugins;
+  if (first && plugins.length === 1) {
+    return { bodies: first.readsBodies, headers: first.readsHeaders };
+  }
+  let known = reads.get(plugins);
+  if (!known) {
+    const lists = plugins.map((each) => each.readsHeaders);
+    const isAll = lists.includes(undefined);
+    const bodies = readsBodies(plugins);
+    known = isAll
+      ? { bodies }
+      : { bodies, headers: [...new Set(lists.flatMap((list) => list ?? []))] };
+    reads.set(plugins, known);
+  }
+  return known;
 }
 
 /** Runs the hooks of one phase of one request. */
@@ -131,7 +157,7 @@ export class HookChain {
       traceId,
       traceparent: trace.traceparent,
       timeoutMs: route.hookTimeoutMs,
-      ctx: this.#exchange.context(readsBodies(plugins), answer),
+      ctx: this.#exchange.context(whatIsRead(plugins), answer),
     };
   }
 

@@ -33,6 +33,8 @@ export class Rejection {
 export interface ContextNeeds {
   readonly hook: HookName;
   readonly input: HookContext;
+  /** The plugin's declaration. */
+  readonly readsHeaders?: readonly string[] | undefined;
   /** These are made when first asked for; many hooks never do. */
   readonly log: () => Log;
   readonly services: () => Services;
@@ -151,7 +153,7 @@ class Context implements GatewayContext {
     this.upstream = parts.upstream;
     this.response = parts.response;
     this.state = parts.state;
-    this.request = requestView(needs.input.request);
+    this.request = requestView(needs.input.request, needs.readsHeaders);
     // Bound, so that a plugin may take them out of `ctx`.
     this.reject = (status, message, headers = {}) => {
       const fields = new HeaderBuilder({});

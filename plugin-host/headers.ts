@@ -10,10 +10,22 @@ import type { HeaderChange, HeaderMap, HeaderOverrides } from "../protocol/snaps
 
 type Value = string | readonly string[];
 
-/** Frozen, one string a field, repeats joined with `, ` (RFC 9110 §5.3). */
-export function joinedHeaders(headers: HeaderMap): Readonly<Record<string, string>> {
-  const joined: Record<string, string> = Object.create(null);
-  for (const name of Object.keys(headers)) joined[name] = joinValue(headers[name] as Value);
+/**
+ * Frozen, one string a field, repeats joined with `, ` (RFC 9110 §5.3).
+ *
+ * @param options.names those to take, all unless given; `options.prototype` stands behind them
+ */
+export function joinedHeaders(
+  headers: HeaderMap,
+  { names, prototype = null }: {
+    readonly names?: ReadonlySet<string>;
+    readonly prototype?: object | null;
+  } = {},
+): Readonly<Record<string, string>> {
+  const joined: Record<string, string> = Object.create(prototype);
+  for (const name of Object.keys(headers)) {
+    if (!names || names.has(name)) joined[name] = joinValue(headers[name] as Value);
+  }
   return Object.freeze(joined);
 }
 

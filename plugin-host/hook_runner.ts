@@ -37,6 +37,7 @@ export async function runHook(
   const scope = new HookScope({
     hook: frame.hook,
     input: frame.ctx,
+    readsHeaders: plugin.readsHeaders,
     log: () => logs.log,
     services: () => needs.services(frame, deadline.signal),
     signal: deadline.signal,

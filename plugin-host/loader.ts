@@ -6,16 +6,24 @@
 
 import { stripVTControlCharacters } from "node:util";
 import type { PluginManifest } from "../protocol/messages.ts";
+import { isToken } from "../protocol/mutation_rules.ts";
 import type { HookName, Json } from "../protocol/snapshot.ts";
 import { thrownParts } from "./json.ts";
 import type { Log, Plugin, Services } from "./mod.ts";
+import { declaredNames } from "./request_view.ts";
 
 const HOOKS = ["beforeRequest", "afterResponse"] as const satisfies readonly HookName[];
 /** How Deno words an import beyond the folder; it speaks of flags that the plugin's author never gave. */
 const ABSENT_PACKAGE =
   /Import "([^"]+)" not a dependency|not found in cache: "([^"]+)"|JSR package manifest for '([^']+)'|import access to "([^"]+)"/;
 const FUNCTIONS = ["onLoad", ...HOOKS, "onError"] as const;
-const MEMBERS: readonly string[] = [...FUNCTIONS, "onTimeout", "onHookError", "readsBodies"];
+const MEMBERS: readonly string[] = [
+  ...FUNCTIONS,
+  "onTimeout",
+  "onHookError",
+  "readsBodies",
+  "readsHeaders",
+];
 const FILE_NAME = /^\d{3}-[A-Za-z0-9._-]+\.(?:ts|mts|js|mjs)$/;
 
 export interface LoadedPlugin {
@@ -165,7 +173,20 @@ export function checkShape(file: string, value: unknown): Plugin {
   if (members.readsBodies !== undefined && typeof members.readsBodies !== "boolean") {
     throw new LoadError(file, `"readsBodies" is ${kindOf(members.readsBodies)}, not true or false`);
   }
+  checkReadsHeaders(file, members.readsHeaders);
   return value as Plugin;
+}
+
+function checkReadsHeaders(file: string, names: unknown): void {
+  if (names === undefined) return;
+  if (!Array.isArray(names)) {
+    throw new LoadError(file, `"readsHeaders" is ${kindOf(names)}, not a list of header names`);
+  }
+  for (const [index, name] of names.entries()) {
+    if (typeof name !== "string" || !isToken(name)) {
+      throw new LoadError(file, `"readsHeaders[${index}]" is ${kindOf(name)}, not a header name`);
+    }
+  }
 }
 
 function describe(plugin: Plugin, name: string, file: string): PluginManifest {
@@ -174,6 +195,7 @@ function describe(plugin: Plugin, name: string, file: string): PluginManifest {
     file,
     hooks: HOOKS.filter((hook) => plugin[hook] !== undefined),
     readsBodies: plugin.readsBodies ?? true,
+    ...(plugin.readsHeaders ? { readsHeaders: declaredNames(plugin.readsHeaders) } : {}),
     ...(plugin.onTimeout ? { onTimeout: plugin.onTimeout } : {}),
     ...(plugin.onHookError ? { onHookError: plugin.onHookError } : {}),
   };

@@ -16,6 +16,11 @@ export interface Plugin {
   readonly onHookError?: "continue" | "reject";
   /** `false`: this plugin never looks at bodies, so none is sent to it. Default `true`. */
   readonly readsBodies?: boolean;
+  /**
+   * The request header fields that this plugin reads: no others are sent to it, and reading one that is not named throws. Names in
+   * any case. Default: all.
+   */
+  readonly readsHeaders?: readonly string[];
   /** Once per isolate, before the first hook. An error here keeps the new set of plugins from going live. */
   onLoad?(init: PluginInit): void | Promise<void>;
   /** Before the upstream is asked. */

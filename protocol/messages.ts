@@ -117,6 +117,8 @@ const manifest = object({
   onTimeout: optional(onTimeout),
   onHookError: optional(onTimeout),
   readsBodies: boolean,
+  /** Lower-case names of the request's fields that are sent to it; all where there is no list. */
+  readsHeaders: optional(arrayOf(string)),
 });
 
 const logRecord = object({

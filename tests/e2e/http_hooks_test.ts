@@ -246,3 +246,29 @@ Deno.test("services.http carries the trace, names a host it may not reach, and e
   assertEquals((await late).status, 503);
   await left.promise;
 });
+
+Deno.test("a plugin is sent the request's fields that it declares, and no others cross the socket", async () => {
+  await using upstream = echoUpstream();
+  const tells = (declared: string) =>
+    `export default { ${declared} readsBodies: false, beforeRequest(ctx) {
+      ctx.upstream.appendHeader("x-seen", Object.keys(ctx.request.headers).filter((name) => name.startsWith("x-")).join(" "));
+    } };`;
+  const seen = async (plugins: Readonly<Record<string, string>>) => {
+    await using gateway = await testGateway({
+      config: { routes: [{ path: "/*", upstream: upstream.url }] },
+      plugins,
+      env: { CONDUIT_TRACE_IPC: "1" },
+    });
+    const headers = { "x-a": "1", "x-b": "2", "x-secret": "3" };
+    await (await gateway.fetch("/", { headers })).body?.cancel();
+    return {
+      seen: upstream.seen.at(-1)?.headers["x-seen"],
+      sent: gateway.stderr.split("\n").some((line) => line.includes("x-secret")),
+    };
+  };
+  const a = tells('readsHeaders: ["X-A"],');
+  const b = tells('readsHeaders: ["x-b", "x-absent"],');
+  assertEquals(await seen({ "001-a.ts": a, "002-b.ts": b }), { seen: "x-a, x-b", sent: false });
+  const all = { seen: "x-a, x-a x-b x-secret", sent: true };
+  assertEquals(await seen({ "001-a.ts": a, "002-all.ts": tells("") }), all);
+});

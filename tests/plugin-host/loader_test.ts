@@ -112,6 +112,7 @@ Deno.test("the manifest says which hooks and flags a plugin has", async () => {
   const [all, none] = await load({
     "001-all.ts": `export default {
       onTimeout: "reject", onHookError: "continue", readsBodies: false,
+      readsHeaders: ["Cookie", "cookie", "x-a"],
       afterResponse() {}, beforeRequest() {}, onLoad() {}, onError() {},
     };`,
     "002-none.ts": "export default { afterResponse: undefined };",
@@ -121,6 +122,7 @@ Deno.test("the manifest says which hooks and flags a plugin has", async () => {
     file: "001-all.ts",
     hooks: ["beforeRequest", "afterResponse"],
     readsBodies: false,
+    readsHeaders: ["cookie", "x-a"],
     onTimeout: "reject",
     onHookError: "continue",
   });
@@ -144,7 +146,7 @@ const SHAPES: readonly [source: string, message: string][] = [
   ["export default class {}", NO_OBJECT],
   [
     "export default { beforeRequests() {} };",
-    '"beforeRequests" is not a member of a plugin; there are onLoad, beforeRequest, afterResponse, onError, onTimeout, onHookError, readsBodies',
+    '"beforeRequests" is not a member of a plugin; there are onLoad, beforeRequest, afterResponse, onError, onTimeout, onHookError, readsBodies, readsHeaders',
   ],
   ["export default { beforeRequest: 1 };", '"beforeRequest" is a number, not a function'],
   ["export default { afterResponse: {} };", '"afterResponse" is an object, not a function'],
@@ -156,6 +158,14 @@ const SHAPES: readonly [source: string, message: string][] = [
     '"onHookError" is "retry", not "continue" or "reject"',
   ],
   ['export default { readsBodies: "no" };', '"readsBodies" is "no", not true or false'],
+  [
+    'export default { readsHeaders: "cookie" };',
+    '"readsHeaders" is "cookie", not a list of header names',
+  ],
+  [
+    'export default { readsHeaders: ["cookie", "a b"] };',
+    '"readsHeaders[1]" is "a b", not a header name',
+  ],
 ];
 
 for (const [source, message] of SHAPES) {

@@ -75,6 +75,32 @@ Deno.test("a plugin that says readsBodies: false is shown none", async () => {
   }
 });
 
+Deno.test("a plugin is shown the headers that it says it reads, and fails where it reads another one", async () => {
+  const headers = { authorization: "x", cookie: "a=1", "x-list": "a, b" };
+  const reading = async (read: (request: GatewayContext["request"]) => unknown) => {
+    let seen: unknown;
+    const plugin: Plugin = {
+      readsHeaders: ["Authorization", "x-absent"],
+      beforeRequest: (ctx) => void (seen = read(ctx.request)),
+    };
+    const { error } = await runHook(plugin, "beforeRequest", createTestContext({ headers }));
+    return error?.message ?? seen;
+  };
+  assertEquals(await reading((request) => ({ ...request.headers })), { authorization: "x" });
+  assertEquals(await reading(({ headers }) => JSON.stringify(headers)), '{"authorization":"x"}');
+  assertEquals(await reading(({ headers }) => [headers["x-absent"], "cookie" in headers]), [
+    undefined,
+    false,
+  ]);
+  assertEquals(await reading((request) => request.header("AUTHORIZATION")), "x");
+  const refusal =
+    'the header "cookie" was not sent to this hook, since its plugin does not name it in readsHeaders';
+  assertEquals(await reading(({ headers }) => headers.cookie), refusal);
+  assertEquals(await reading((request) => request.header("Cookie")), refusal);
+  assertEquals(await reading((request) => request.headerValues("cookie")), refusal);
+  assertEquals(await reading(({ headers }) => Object.isFrozen(headers)), true);
+});
+
 Deno.test("hooks that run on one context see what the earlier ones set, in both phases", async () => {
   const ctx = createTestContext({ headers: { authorization: "x" }, response: { status: 404 } });
   const first: Plugin = {

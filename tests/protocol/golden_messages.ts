@@ -114,6 +114,7 @@ export const FROM_HOST: Examples<FromHost> = {
       onTimeout: "reject",
       onHookError: "continue",
       readsBodies: false,
+      readsHeaders: ["authorization"],
     }],
     isolates: [1, 2, 3, 4],
   }],

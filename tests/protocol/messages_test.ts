@@ -124,6 +124,7 @@ const OPTIONAL = [
   "pong.unsent[0].results[0].patch.user",
   "pool.plugins[0].onHookError",
   "pool.plugins[0].onTimeout",
+  "pool.plugins[0].readsHeaders",
   "reject.headers",
   "reject.logs",
   "reject.patch",
