@@ -5,7 +5,8 @@
  * @module
  */
 
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
+import { counterFamily, histogramFamily } from "./tallies.ts";
 
 const REQUEST_BUCKETS = [
   ...[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5],
@@ -20,14 +21,13 @@ export type Families = ReturnType<typeof makeFamilies>;
 
 /** The families by what they are called in the code. */
 export function makeFamilies(registry: Registry) {
-  const registers = [registry];
-  const counter = (name: string, help: string, labelNames: string[] = []) =>
-    new Counter({ name, help, labelNames, registers });
+  const counter = (name: string, help: string, labelNames: readonly string[] = []) =>
+    counterFamily(registry, { name, help, labelNames });
   const histogram = (name: string, help: string, more: {
-    readonly labelNames: string[];
-    readonly buckets: number[];
-  }) => new Histogram({ name, help, ...more, registers });
-  const byRoute = { labelNames: ["route"], buckets: REQUEST_BUCKETS };
+    readonly labelNames: readonly string[];
+    readonly bounds: readonly number[];
+  }) => histogramFamily(registry, { name, help, ...more });
+  const byRoute = { labelNames: ["route"], bounds: REQUEST_BUCKETS };
   return {
     requests: counter(
       "conduit_requests_total",
@@ -64,7 +64,7 @@ export function makeFamilies(registry: Registry) {
     hookDurations: histogram(
       "conduit_hook_duration_seconds",
       "What a hook took in its isolate, or until it was given up.",
-      { labelNames: ["plugin", "hook"], buckets: HOOK_BUCKETS },
+      { labelNames: ["plugin", "hook"], bounds: HOOK_BUCKETS },
     ),
     hookOutcomes: counter(
       "conduit_hook_outcomes_total",

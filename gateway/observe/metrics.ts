@@ -7,12 +7,13 @@
  * @module
  */
 
-import { type Counter, Gauge, type Histogram, Registry } from "prom-client";
+import { Gauge, Registry } from "prom-client";
 import type { HookName } from "../../protocol/snapshot.ts";
 import type { UpstreamFailure } from "../errors.ts";
 import type { HookStep, UpstreamTrip } from "../exchange.ts";
 import { askedCounter, askedGauge, type Families, makeFamilies } from "./families.ts";
 import { addProcessMetrics } from "./process_metrics.ts";
+import type { Buckets, Count } from "./tallies.ts";
 
 /** Why an answer of an isolate is not taken. */
 export type DroppedAnswer = "late" | "double" | "unknown";
@@ -66,13 +67,10 @@ const MAX_NAMES = 1000;
 /** No hook is taken to have lasted longer, whatever its isolate says. */
 const MAX_SECONDS = 3600;
 
-type Count = Counter.Internal;
-type Observe = Histogram.Internal<string>;
-
 interface RouteSeries {
   readonly label: string;
-  readonly duration: Observe;
-  readonly upstream: Observe;
+  readonly duration: Buckets;
+  readonly upstream: Buckets;
   readonly sentBytes: Count;
   readonly retries: Count;
   readonly forwardRefusals: Count;
@@ -80,13 +78,14 @@ interface RouteSeries {
   readonly requests: Map<string, Count[]>;
 }
 
-interface HookSeries {
-  readonly duration: Observe;
+/** What is known of one hook of one plugin. */
+export interface HookSeries {
+  readonly duration: Buckets;
   readonly denials: Count;
   readonly outcomes: Readonly<Record<string, Count>>;
 }
 
-type PluginSeries = Readonly<Record<HookName, HookSeries>>;
+export type PluginSeries = Readonly<Record<HookName, HookSeries>>;
 
 export class Metrics {
   readonly registry: Registry = new Registry();
@@ -126,11 +125,12 @@ export class Metrics {
       aggregator: "max",
     });
     addProcessMetrics(registry, () => this.#facts()?.hostPid);
-    // A series that begins with its first event has no rate for that one: these begin with 0, here and below.
-    const { droppedAnswers, pluginLoads, hostRestarts } = this.#families;
-    for (const reason of ["late", "double", "unknown"]) droppedAnswers.inc({ reason }, 0);
-    for (const result of ["ok", "failed"]) pluginLoads.inc({ result }, 0);
-    for (const reason of ["died", "blocked"]) hostRestarts.inc({ reason }, 0);
+    // A series that begins with its first event has no rate for that one: these begin with 0.
+    const { shed, isolatesLost, droppedAnswers, pluginLoads, hostRestarts } = this.#families;
+    for (const family of [shed, isolatesLost]) family.labels();
+    for (const reason of ["late", "double", "unknown"]) droppedAnswers.labels(reason);
+    for (const result of ["ok", "failed"]) pluginLoads.labels(result);
+    for (const reason of ["died", "blocked"]) hostRestarts.labels(reason);
   }
 
   /** From now on these facts are asked for at a scrape. */
@@ -154,21 +154,21 @@ export class Metrics {
       method,
       String(status),
     );
-    count.inc();
+    count.value++;
     series.duration.observe(request.durationMs / 1000);
-    if (request.sentBytes > 0) series.sentBytes.inc(request.sentBytes);
-    if (request.isShed) this.#families.shed.inc();
+    series.sentBytes.value += request.sentBytes;
+    if (request.isShed) this.#families.shed.labels().value++;
     for (const step of request.steps) this.#hookEnded(step);
     if (trip?.durationMs !== undefined) series.upstream.observe(trip.durationMs / 1000);
-    if (trip && trip.attempts > 1) series.retries.inc(trip.attempts - 1);
-    if (trip?.refusal !== undefined) series.forwardRefusals.inc();
+    if (trip && trip.attempts > 1) series.retries.value += trip.attempts - 1;
+    if (trip?.refusal !== undefined) series.forwardRefusals.value++;
     if (upstreamFailure !== undefined) {
-      this.#families.upstreamFailures.inc({ route: series.label, failure: upstreamFailure });
+      this.#families.upstreamFailures.labels(series.label, upstreamFailure).value++;
     }
   }
 
   answerDropped(reason: DroppedAnswer): void {
-    this.#families.droppedAnswers.inc({ reason });
+    this.#families.droppedAnswers.labels(reason).value++;
   }
 
   /** @param from `plugin 001-auth`, `hooks of 001-auth` or `plugin host output` */
@@ -177,23 +177,29 @@ export class Metrics {
   }
 
   isolateLost(): void {
-    this.#families.isolatesLost.inc();
+    this.#families.isolatesLost.labels().value++;
   }
 
   pluginsLoaded(result: "ok" | "failed"): void {
-    this.#families.pluginLoads.inc({ result });
+    this.#families.pluginLoads.labels(result).value++;
   }
 
   hostRestarted(reason: "died" | "blocked"): void {
-    this.#families.hostRestarts.inc({ reason });
+    this.#families.hostRestarts.labels(reason).value++;
   }
 
   #hookEnded({ plugin, hook, action, durationMs, denials }: HookStep): void {
     const series = this.#plugin(plugin)[hook];
     series.duration.observe(Math.min(Math.max(durationMs / 1000, 0), MAX_SECONDS));
     const isDenied = denials !== undefined && (action === "modify" || action === "forward");
-    series.outcomes[isDenied ? DENIED : OUTCOMES[action] ?? ""]?.inc();
-    if (denials !== undefined) series.denials.inc(denials.length);
+    const outcome = series.outcomes[isDenied ? DENIED : OUTCOMES[action] ?? ""];
+    if (outcome) outcome.value++;
+    if (denials !== undefined) series.denials.value += denials.length;
+  }
+
+  /** What is known of the hooks of a plugin, if one of them ever ran. */
+  hooks(plugin: string): PluginSeries | undefined {
+    return this.#plugins.get(plugin);
   }
 
   #route(name: string): RouteSeries {
@@ -210,8 +216,6 @@ export class Metrics {
       forwardRefusals: forwardRefusals.labels(name),
       requests: new Map(),
     };
-    series.retries.inc(0);
-    series.forwardRefusals.inc(0);
     this.#routes.set(name, series);
     return series;
   }
@@ -234,13 +238,11 @@ export class Metrics {
       [...Object.values(OUTCOMES), DENIED]
         .map((outcome) => [outcome, hookOutcomes.labels(plugin, hook, outcome)]),
     );
-    const series = {
+    return {
       duration: hookDurations.labels(plugin, hook),
       denials: denials.labels(plugin, hook),
       outcomes,
     };
-    for (const count of [series.denials, ...Object.values(outcomes)]) count.inc(0);
-    return series;
   }
 }
 
