@@ -19,6 +19,7 @@ import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
 import { ListenError } from "./gateway/listen.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
 import { Metrics } from "./gateway/observe/metrics.ts";
+import { Stories } from "./gateway/observe/stories.ts";
 import { PluginLoadError } from "./gateway/plugin_errors.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
@@ -226,6 +227,7 @@ async function gatewayOptions(
     log,
     dev: print && { print },
     metrics: new Metrics({ version: project.version }),
+    stories: new Stories(),
     version: project.version,
     env: (name) => Deno.env.get(name),
     host: {

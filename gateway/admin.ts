@@ -66,7 +66,10 @@ function isLocalHost(host: string | null): boolean {
   return name === "" || name === "localhost" || ipaddr.isValid(name.replace(/^\[|\]$/g, ""));
 }
 
-/** An answer as JSON. */
+/** An answer as JSON, indented for people. */
 export function json(status: number, value: object): Response {
-  return Response.json(value, { status, headers: { "cache-control": "no-store" } });
+  return new Response(`${JSON.stringify(value, null, 2)}\n`, {
+    status,
+    headers: { "content-type": "application/json", "cache-control": "no-store" },
+  });
 }

@@ -9,7 +9,7 @@ import { type Denial, deniedStatus } from "../protocol/mutation_rules.ts";
 import type { HookResult, LogRecord, PluginManifest } from "../protocol/messages.ts";
 import type { HeaderOverrides, HookName } from "../protocol/snapshot.ts";
 import type { Config, Route } from "./config.ts";
-import { proposal } from "./dev/proposals.ts";
+import { proposal } from "./observe/proposals.ts";
 import { EdgeError } from "./errors.ts";
 import type { Exchange, HeaderNames, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";

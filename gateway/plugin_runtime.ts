@@ -15,6 +15,7 @@ import { HostProcess } from "./host_process.ts";
 import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
+import type { Stories } from "./observe/stories.ts";
 import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./plugin_files.ts";
 import { PluginLogs } from "./plugin_logs.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "./plugin_packages.ts";
@@ -28,6 +29,8 @@ export interface GatewayOptions {
   readonly log: Log;
   /** Of the whole process: it outlives a change of the configuration. */
   readonly metrics: Metrics;
+  /** As `metrics`. */
+  readonly stories: Stories;
   readonly version: string;
   readonly host: {
     readonly deno: string;

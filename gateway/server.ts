@@ -13,6 +13,7 @@ import { Handler } from "./handler.ts";
 import { listenAddressText, type Listening, serveOn } from "./listen.ts";
 import { metricsPage } from "./observe/metrics_page.ts";
 import { Observer } from "./observe/observer.ts";
+import { storyPages } from "./observe/story_page.ts";
 import type { GatewayOptions, PluginRuntime } from "./plugin_runtime.ts";
 import { Proxy } from "./proxy.ts";
 import { UpstreamClient } from "./upstream/client.ts";
@@ -30,7 +31,7 @@ export async function startGateway(
   runtime: PluginRuntime,
   options: GatewayOptions,
 ): Promise<Gateway> {
-  const { log, metrics, dev, telemetry } = options;
+  const { log, metrics, stories, dev, telemetry } = options;
   const { supervisor, pluginLogs } = runtime;
   const client = new UpstreamClient();
   const upstreams = config.routes.flatMap((route) => route.upstreams);
@@ -39,7 +40,11 @@ export async function startGateway(
     config,
     log,
     pluginLogs,
-    observer: new Observer({ accessLog: new AccessLog(log, config.log), metrics }),
+    observer: new Observer({
+      accessLog: new AccessLog(log, config.log),
+      metrics,
+      stories: config.admin ? stories : undefined,
+    }),
     proxy: new Proxy(config.routes, { client, guard, log }),
     generation: () => supervisor.current,
     telemetry,
@@ -72,7 +77,7 @@ export async function startGateway(
       { signal: adminEnd.signal, log },
       adminHandler({
         readiness: () => ({ reason: notReady() }),
-        pages: { "/metrics": metricsPage(metrics.registry) },
+        pages: { "/metrics": metricsPage(metrics.registry), ...storyPages(stories) },
       }),
     );
   } catch (error) {

@@ -1,16 +1,19 @@
 /**
- * What becomes of a request that has ended: one access line, the counts of `/metrics`, the end of its span.
+ * What becomes of a request that has ended: one access line, the counts of `/metrics`, its story for `/trace`, the end of its span.
  *
  * @module
  */
 
-import type { AccessLog, Arrival, Story } from "../access_log.ts";
+import { type AccessLog, type Arrival, type Ending, type Story, userId } from "../access_log.ts";
 import type { HookStep } from "../exchange.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Stories } from "./stories.ts";
 
 export interface ObserverNeeds {
   readonly accessLog: AccessLog;
   readonly metrics: Metrics;
+  /** Where there is nobody to show them, none are kept. */
+  readonly stories: Stories | undefined;
 }
 
 const NO_STEPS: readonly HookStep[] = [];
@@ -46,6 +49,7 @@ export class Observer {
       upstreamFailure: story.upstreamFailure,
     });
     accessLog.write(arrival, { story, status, durationMs });
+    this.#keep(arrival, { story, status, durationMs });
     arrival.span?.end({
       ...story,
       requestId: arrival.traceId,
@@ -53,5 +57,29 @@ export class Observer {
       error: status === 499 ? "client_gone" : story.failure ?? story.errorCode,
       isCut: story.failure !== undefined,
     });
+  }
+
+  #keep({ request, traceId, peer }: Arrival, { story, status, durationMs }: Ending): void {
+    const { stories } = this.#needs;
+    if (!stories) return;
+    const { path, route, exchange, sentBytes, rejectedBy, errorCode, failure } = story;
+    stories.keep({
+      traceId,
+      endedAt: Date.now(),
+      method: request.method,
+      path,
+      route,
+      clientAddr: exchange?.facts.request.remoteAddr ?? peer,
+      user: userId(exchange?.draft.user),
+      status,
+      durationMs,
+      sentBytes,
+      steps: exchange?.steps ?? NO_STEPS,
+      trip: exchange?.trip,
+      rejectedBy,
+      error: errorCode,
+      failure,
+      upstreamFailure: story.upstreamFailure,
+    }, request.url.length);
   }
 }

@@ -16,6 +16,7 @@ import { GatewayProcess } from "./gateway_process.ts";
 import { KeptProcess } from "./kept_process.ts";
 import { PROCESS_COMMAND } from "./member.ts";
 import { ParentMetrics } from "./parent_metrics.ts";
+import { parentPages } from "./parent_pages.ts";
 
 export interface ParentOptions {
   readonly log: Log;
@@ -67,7 +68,7 @@ export async function superviseProcesses(
       { signal: adminEnd.signal, log },
       adminHandler({
         readiness: () => isStopping ? { reason: "shutting down" } : readinessOf(processes),
-        pages: { "/metrics": () => metrics.page() },
+        pages: { "/metrics": () => metrics.page(), ...parentPages(() => processes) },
       }),
     );
     log.info("gateway processes are started", {

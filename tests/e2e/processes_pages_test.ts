@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { adminPage, storyOf } from "../support/admin_pages.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { type LogLine, type TestGateway, testGateway } from "../support/gateway.ts";
 import { NO_PROMTOOL, promtool, scrape, total } from "../support/metrics.ts";
@@ -80,6 +81,20 @@ Deno.test("processes: /metrics of the parent is one page for all, and nothing on
     if (!/_(?:total|count|sum|bucket)\b/.test(name)) continue;
     assert((after.series.get(name) ?? 0) >= value, `${name} fell from ${value}`);
   }
+});
+
+Deno.test("processes: /trace of the parent finds a request, whichever process served it", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await twoProcesses(upstream.url);
+  const asked = await askThroughBoth(gateway, 4);
+  const lines = accessLines(gateway);
+  for (const { traceId } of lines) {
+    assertEquals((await storyOf(gateway, String(traceId))).traceId, traceId);
+  }
+  const { requests } = await adminPage(gateway, "/trace");
+  const times = requests.map(({ time }: { time: string }) => time);
+  assertEquals([times.length, times.toSorted().toReversed()], [asked, times]);
+  assertEquals((await fetch(`${gateway.adminUrl}/trace/none`)).status, 404);
 });
 
 Deno.test({

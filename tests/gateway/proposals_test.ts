@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { proposal } from "../../gateway/dev/proposals.ts";
+import { proposal } from "../../gateway/observe/proposals.ts";
 import { startLog } from "../../gateway/log.ts";
 import type { HookResult } from "../../protocol/messages.ts";
 import type { Patch } from "../../protocol/patch.ts";

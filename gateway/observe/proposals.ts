@@ -10,11 +10,9 @@ import type { HookResult } from "../../protocol/messages.ts";
 import type { Patch } from "../../protocol/patch.ts";
 import type { DraftBody, HeaderChange, Json } from "../../protocol/snapshot.ts";
 import type { LogFields } from "../log.ts";
+import { isSecretName, MASK, maskedUrl } from "../masking.ts";
 
 const MAX_VALUE = 120;
-const MASK = "***";
-/** How the name of a secret ends, of a header as of a key in `state`. */
-const SECRET = /(?:authorization|cookie|token|secret|key|signature|password|session|session.?id)$/i;
 
 /** The fields for one result. Where a hook proposed nothing there are none. */
 export function proposal(result: HookResult): LogFields {
@@ -24,7 +22,7 @@ export function proposal(result: HookResult): LogFields {
     fields.reject = cut(`${result.status} ${result.message}`);
     addHeaders(fields, "reject.headers", result.headers);
   }
-  if (result.action === "forward") fields.forward = cut(maskedQuery(result.url));
+  if (result.action === "forward") fields.forward = cut(maskedUrl(result.url));
   addPatch(fields, result.patch ?? {});
   return fields;
 }
@@ -34,7 +32,7 @@ function addPatch(fields: Record<string, unknown>, { upstream, response, user, s
   if (upstream?.query !== undefined) {
     fields["upstream.query"] = upstream.query === null
       ? null
-      : cut(maskedQuery(`?${upstream.query}`).slice(1));
+      : cut(maskedUrl(`?${upstream.query}`).slice(1));
   }
   addHeaders(fields, "upstream.headers", upstream?.headers);
   if (response?.status !== undefined) fields["response.status"] = response.status;
@@ -63,11 +61,11 @@ function addHeaders(
 
 function shown(name: string, value: Json): Json {
   if (value === null) return null;
-  if (SECRET.test(name)) return MASK;
+  if (isSecretName(name)) return MASK;
   if (typeof value === "string") return cut(value);
   const text = JSON.stringify(
     value,
-    (key, each) => key !== "" && SECRET.test(key) ? MASK : each,
+    (key, each) => key !== "" && isSecretName(key) ? MASK : each,
   );
   return text.length > MAX_VALUE ? cut(text) : JSON.parse(text);
 }
@@ -75,13 +73,6 @@ function shown(name: string, value: Json): Json {
 /** Names come from plugins: what is not plain is quoted, so that a field's end can be told. */
 function fieldName(section: string, name: string): string {
   return `${section}.${/^[\w.:-]+$/.test(name) ? name : JSON.stringify(cut(name))}`;
-}
-
-function maskedQuery(url: string): string {
-  return url.replaceAll(
-    /([?&])([^=&#]*)=[^&#]*/g,
-    (whole, mark, name) => SECRET.test(name) ? `${mark}${name}=${MASK}` : whole,
-  );
 }
 
 function size({ encoding, data }: DraftBody): string {

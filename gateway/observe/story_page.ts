@@ -1,0 +1,102 @@
+/**
+ * `/trace` and `/trace/<id>`: the stories of the last requests, as JSON for people.
+ *
+ * @module
+ */
+
+import type { HookResult } from "../../protocol/messages.ts";
+import { type AdminPage, json } from "../admin.ts";
+import { originText } from "../upstream/origin.ts";
+import { proposal } from "./proposals.ts";
+import type { KeptStep, KeptStory, Stories } from "./stories.ts";
+
+/** How many `/trace` lists. */
+const LISTED = 100;
+
+/** The pages, by path. */
+export function storyPages(stories: Stories): Readonly<Record<string, AdminPage>> {
+  return {
+    "/trace": () => json(200, { requests: stories.recent(LISTED).map(storyLine) }),
+    "/trace/": ({ pathname }) =>
+      storiesFound(pathname, stories.find(traceIdOf(pathname)).map(told)),
+  };
+}
+
+/** What `/trace/<id>` answers. */
+export function storiesFound(pathname: string, requests: readonly object[]): Response {
+  return requests.length > 0
+    ? json(200, { requests })
+    : json(404, { error: `${traceIdOf(pathname)} is none of the last requests`, requests });
+}
+
+function traceIdOf(pathname: string): string {
+  return pathname.slice(pathname.lastIndexOf("/") + 1);
+}
+
+function storyLine({ traceId, endedAt, method, path, status, durationMs }: KeptStory): object {
+  return { traceId, time: timeText(endedAt - durationMs), method, path, status, durationMs };
+}
+
+/** All that there is to tell; what looks like a secret is masked. */
+function told(story: KeptStory): object {
+  const { route, clientAddr, user, sentBytes: bytes, rejectedBy, error, steps } = story;
+  return {
+    ...storyLine(story),
+    route,
+    clientAddr,
+    user,
+    bytes,
+    rejectedBy,
+    error,
+    decided: decision(story),
+    hooks: steps.map(hookTold),
+    upstream: upstreamTold(story),
+  };
+}
+
+/** What became of the request, in one sentence. */
+function decision(story: KeptStory): string {
+  const { status, rejectedBy, error, failure, trip, route } = story;
+  if (failure !== undefined) return `cut in the middle of the response: ${failure}`;
+  if (status === 499) return "the client left";
+  if (rejectedBy !== undefined) return `${rejectedBy} rejected it with ${status}`;
+  if (error !== undefined) return `the gateway answered ${status} ${error}`;
+  if (!trip?.origin) return `the gateway answered ${status}`;
+  const { origin, isForward } = trip;
+  return `${isForward ? "forwarded to" : `${route} to`} ${originText(origin)}, answered ${status}`;
+}
+
+function hookTold({ plugin, hook, action, durationMs, result, fields, denials }: KeptStep): object {
+  const proposed = fields ?? (result ? proposal(result) : {});
+  return {
+    plugin,
+    hook,
+    action,
+    durationMs,
+    ...(Object.keys(proposed).length > 0 ? { proposed } : {}),
+    ...(denials ? { denied: denials } : {}),
+    error: errorOf(result),
+  };
+}
+
+function errorOf(result: HookResult | undefined): string | undefined {
+  if (result?.action !== "continue" || !result.error) return undefined;
+  return `${result.error.name}: ${result.error.message}`;
+}
+
+function upstreamTold({ trip, upstreamFailure }: KeptStory): object | undefined {
+  if (!trip) return undefined;
+  const { origin, isForward, attempts, durationMs, refusal } = trip;
+  return {
+    origin: origin && originText(origin),
+    forwarded: isForward,
+    forwardRefused: refusal,
+    attempts,
+    durationMs,
+    failure: upstreamFailure,
+  };
+}
+
+function timeText(ms: number): string {
+  return new Date(ms).toISOString();
+}
