@@ -173,7 +173,7 @@ export class Metrics {
 
   /** @param from `plugin 001-auth`, `hooks of 001-auth` or `plugin host output` */
   logRecordDropped(from: string): void {
-    this.#families.droppedLogs.inc({ from });
+    this.#families.droppedLogs.labels(from).value++;
   }
 
   isolateLost(): void {
