@@ -19,6 +19,7 @@ import {
   ROOT,
   section,
   tableRows,
+  testNames,
 } from "./support/prose.ts";
 
 async function sources(...folders: string[]): Promise<string> {
@@ -116,16 +117,16 @@ Deno.test("operations.md has every fixed time of the code, and no other", async 
 });
 
 Deno.test("operations.md has a row for every failure that a test is named after, and the other way round", async () => {
-  const tests = (await Promise.all((await filesBelow("tests/e2e")).map(readDoc))).join("\n");
+  const sources = await Promise.all((await filesBelow("tests/e2e")).map(readDoc));
+  const tests = sources.flatMap(testNames).map((name) => name.toLowerCase());
   const [table = ""] = section(await readDoc("docs/operations.md"), "When something fails")
     .split("Not failures");
   const rows = tableRows(table).map(([event = ""]) => event.replaceAll("`", "").toLowerCase());
-  const plain = tests.toLowerCase();
   // Up to where a name is filled in by a table of the test.
-  const names = [...plain.matchAll(/["`]failure: ([^;$"`]+)/g)].map(([, name = ""]) => name);
+  const names = tests.flatMap((name) => /^failure: ([^;$]+)/.exec(name)?.[1] ?? []);
   const isTold = (name: string) => rows.some((row) => name.startsWith(row) || row.startsWith(name));
   const isTested = (row: string) =>
-    plain.includes(row) || names.some((name) => row.startsWith(name));
+    tests.some((name) => name.includes(row)) || names.some((name) => row.startsWith(name));
   assertEquals(rows.filter((row) => !isTested(row)), [], "there is no test");
   assertEquals(names.filter((name) => !isTold(name)), [], "there is no row");
 });
@@ -238,8 +239,8 @@ Deno.test("MAINTAINERS.md names tests that exist, numbered from 1", async () => 
   assertEquals(rows.map(([number]) => Number(number)), rows.map((_, index) => index + 1));
   const missing: string[] = [];
   for (const [, , file = "", name = ""] of rows) {
-    const found = await exists(file) && (await readDoc(file)).includes(name);
-    if (!found) missing.push(`${file}: ${name}`);
+    const names = await exists(file) ? testNames(await readDoc(file)) : [];
+    if (!names.some((each) => each.includes(name))) missing.push(`${file}: ${name}`);
   }
   assertEquals(missing, []);
 });
@@ -272,6 +273,10 @@ Deno.test("the readers of the documents see what they should", () => {
   const table = markdownTable(["A", "B"], [["`a|b`", "1"], ["c", "`d` or e"]]);
   assertEquals(tableRows(`\n${table}\n`), [["a|b", "1"], ["c", "`d` or e"]]);
   assertEquals(section("# A\n\nx\n\n## B\n\ny\n\n# C\n", "B"), "\ny\n\n");
+  assertEquals(
+    testNames('Deno.test("a", f);\nattackTest(\n  `b ${c}`,\n  f);\nname: "d"; // "e"\nf("g")'),
+    ["a", "b ${c}", "d"],
+  );
   assertEquals(codeBlocks("```ts one\nlet a;\n```\n", "ts"), [
     { language: "ts", info: "one", text: "let a;\n" },
   ]);

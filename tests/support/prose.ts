@@ -67,6 +67,13 @@ export function tableRows(text: string): string[][] {
   );
 }
 
+/** The names of the tests in a source file, also where a function of ours registers them; `${…}` stands as it is written. */
+export function testNames(source: string): string[] {
+  const registered =
+    /\b(?:(?:\w*[tT]est(?:\.\w+)?|named|promise|step)\(|name:)\s*(["`])((?:\\.|(?!\1)[\s\S])*)\1/g;
+  return [...source.matchAll(registered)].map(([, , name = ""]) => name);
+}
+
 export function markdownTable(head: readonly string[], rows: readonly string[][]): string {
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`;
