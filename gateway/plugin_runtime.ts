@@ -20,7 +20,7 @@ import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./pl
 import { PluginLogs } from "./plugin_logs.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "./plugin_packages.ts";
 import { PluginSocket } from "./plugin_socket.ts";
-import { makePrivateDir } from "./private_dir.ts";
+import { makeDenoDir, makePrivateDir } from "./private_dir.ts";
 import { type HostCommand, hostCommand, type HostFiles, pluginEnvironment } from "./sandbox.ts";
 import { type StartResult, Supervisor } from "./supervisor.ts";
 import type { Telemetry } from "./telemetry.ts";
@@ -124,6 +124,7 @@ export async function openPluginRuntime(
       hostCommand: async ({ path }) => {
         const packages = await namedPackages(path, options.env);
         command = commandWith(packages);
+        await makeDenoDir(command.env.DENO_DIR);
         if (packages) await linkPackages(packages, command.env.DENO_DIR);
         return command;
       },

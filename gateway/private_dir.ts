@@ -84,6 +84,15 @@ async function hold(path: string): Promise<PrivateDir | undefined> {
   };
 }
 
+/**
+ * Makes the folder that becomes the host's `DENO_DIR`. The Cache API and web storage ask no permission and write below
+ * `location_data` there: a file in its place makes them fail, also in a Worker that a plugin starts.
+ */
+export async function makeDenoDir(path: string): Promise<void> {
+  await Deno.mkdir(path, { recursive: true });
+  await Deno.writeTextFile(join(path, "location_data"), "");
+}
+
 async function removeAbandoned(parent: string): Promise<void> {
   for await (const { name, isDirectory } of Deno.readDir(parent)) {
     if (isDirectory && NAME.test(name)) await removeIfAbandoned(join(parent, name));

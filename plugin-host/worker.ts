@@ -15,6 +15,7 @@ import {
   type ToIsolate,
 } from "../protocol/messages.ts";
 import type { Json } from "../protocol/snapshot.ts";
+import { lockBuiltIns } from "./built_ins.ts";
 import { ChainRunner, failure } from "./chain_runner.ts";
 import { HeldWriter } from "./held_results.ts";
 import { runHook } from "./hook_runner.ts";
@@ -40,7 +41,8 @@ const scope = globalThis as unknown as {
 scope.onmessage = ({ data, ports }) => {
   scope.onmessage = null;
   const [port] = ports;
-  if (port) void start(data, (report) => port.postMessage(report));
+  // Bound now: plugins could put something in the place of the method.
+  if (port) void start(data, port.postMessage.bind(port));
 };
 
 async function start(init: IsolateInit, report: (report: IsolateReport) => void): Promise<void> {
@@ -58,6 +60,7 @@ async function start(init: IsolateInit, report: (report: IsolateReport) => void)
   });
   await connection.flushed();
   await giveUpSocket(init.socket);
+  lockBuiltIns(socket);
   const isolate = new Isolate(init, connection);
   void connection.receive((message) => isolate.accept(decodeToIsolate(message))).finally(() =>
     scope.close()
@@ -107,7 +110,7 @@ class Isolate {
     try {
       const plugins = await loadPlugins(new URL(dirUrl), files, {
         config: pluginConfig,
-        env,
+        env: Object.freeze(env),
         services: this.#services({}, () => new AbortController().signal),
         log: (plugin) => isolateLog((record) => this.#logs.send({ plugin, ...record })),
       });
