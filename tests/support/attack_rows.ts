@@ -70,8 +70,14 @@ export const ATTACK_ROWS: Readonly<Record<number, readonly [attack: string, outc
 
 /** Rows about the sandbox are held by tests of another kind, in which a plugin is what attacks. */
 export const SANDBOX_ROWS: Readonly<Record<number, readonly [heldBy: string, variants: string]>> = {
-  22: ["`tests/e2e/sandbox_hostile_test.ts`", "a plugin each"],
-  28: ["`tests/e2e/failure_hooks_test.ts`, `tests/e2e/failure_isolates_test.ts`", "a plugin each"],
+  22: [
+    "`tests/security/sandbox_files_test.ts`, `tests/security/sandbox_system_test.ts`, `tests/security/sandbox_network_test.ts`, `tests/security/sandbox_code_test.ts`, `tests/security/sandbox_socket_test.ts`",
+    "an attempt each",
+  ],
+  28: [
+    "`tests/e2e/failure_hooks_test.ts`, `tests/e2e/failure_isolates_test.ts`, `tests/security/sandbox_liveness_test.ts`, `tests/security/sandbox_memory_test.ts`",
+    "a plugin each",
+  ],
 };
 export const MIN_VARIANTS = 5;
 
