@@ -29,16 +29,18 @@ import {
   type PluginRuntime,
 } from "./gateway/plugin_runtime.ts";
 import { PrivateDirError } from "./gateway/private_dir.ts";
-import { keepRunning, stopSignal } from "./gateway/process_events.ts";
+import { keepRunning, onHangup, stopSignal } from "./gateway/process_events.ts";
 import {
   joinProcesses,
+  type Membership,
   PROCESS_COMMAND,
   ProcessInitError,
   writeSharedLog,
 } from "./gateway/processes/member.ts";
 import { processCount, superviseProcesses } from "./gateway/processes/supervise.ts";
+import { Reloader, reloadWithLog } from "./gateway/reload.ts";
 import { SandboxError } from "./gateway/sandbox.ts";
-import { type Gateway, startGateway } from "./gateway/server.ts";
+import { Gateway } from "./gateway/server.ts";
 import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
 import { startTelemetry } from "./gateway/telemetry.ts";
@@ -100,14 +102,23 @@ async function run(configFile: string): Promise<number> {
   const config = await loadConfig(configFile);
   const count = processCount(config.processes);
   if (count === 1) return await serve(config);
-  const { log, flush } = startLog({ ...config.log, write: writeSharedLog });
+  const { log, flush, configure } = startLog({ ...config.log, write: writeSharedLog });
   keepRunning(log);
+  const reloader = new Reloader(log);
+  onHangup(() => reloader.request());
   startTelemetry(); // for what Deno traces of the admin listener
   const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
   const env = (name: string) => Deno.env.get(name);
   try {
     const { version } = project;
-    const code = await superviseProcesses(config, count, { log, version, env, stopped });
+    const code = await superviseProcesses(config, count, {
+      log,
+      version,
+      env,
+      stopped,
+      reloader,
+      configureLog: configure,
+    });
     if (code === EXIT.ok) log.info("stopped");
     return code;
   } finally {
@@ -117,43 +128,51 @@ async function run(configFile: string): Promise<number> {
 
 /** One of the processes that `run` starts where the configuration wants several. */
 async function serveBesideOthers(): Promise<number> {
-  const { config, stopped } = await joinProcesses(project.version);
-  return await serve(config, { stopped });
+  const membership = await joinProcesses(project.version);
+  return await serve(membership.config, { membership });
 }
 
 async function serve(
   config: Config,
-  { dev = false, stopped: told }: {
+  { dev = false, membership }: {
     readonly dev?: boolean;
-    /** Of one of several processes: resolves when it is to end. */
-    readonly stopped?: Promise<undefined>;
+    /** Of one of several processes. */
+    readonly membership?: Membership;
   } = {},
 ): Promise<number> {
-  const { log, flush, print } = startLog(
+  const { log, flush, print, configure } = startLog(
     dev ? { format: "text", level: "debug", stacksBelow: true } : {
       ...config.log,
-      ...(told ? { write: writeSharedLog, fields: { process: Deno.pid } } : {}),
+      ...(membership ? { write: writeSharedLog, fields: { process: Deno.pid } } : {}),
     },
   );
   keepRunning(log);
-  const stopped = told ?? stopSignal({ log, flush, exitCode: EXIT.internal });
+  const reloader = new Reloader(log);
+  if (!membership) onHangup(() => reloader.request());
+  const stopped = membership?.stopped ?? stopSignal({ log, flush, exitCode: EXIT.internal });
   try {
     const options = {
       ...await gatewayOptions({ log, print: dev ? print : undefined }),
-      sharesPort: told !== undefined,
+      sharesPort: membership !== undefined,
+      pages: membership?.pages ?? {},
       telemetry: startTelemetry(),
+      configureLog: dev ? undefined : configure,
     };
     const runtime = await openPluginRuntime(config, options);
+    let gateway: Gateway | undefined;
     try {
       // A signal while plugins load ends it before anybody was served.
       const started = await Promise.race([runtime.start(), stopped]);
       if (started) {
-        const gateway = await start(started, { config, runtime, options });
+        gateway = await start(started, { config, runtime, options });
+        const serving = gateway;
+        reloader.begin(async () => await serving.reload(await loadConfig(config.file)));
+        membership?.onReload((next) => reloadWithLog(log, () => serving.reload(next)));
         await stopped;
-        await gateway.shutdown();
+        await serving.shutdown();
       }
     } finally {
-      await runtime.stop();
+      await (gateway ?? runtime).stop();
     }
     log.info("stopped");
     return EXIT.ok;
@@ -179,8 +198,7 @@ async function start(
     const reason = started.kind === "absent" ? started.reason : undefined;
     log.error("serving without plugins, by failPolicy", { reason });
   }
-  const gateway = await startGateway(config, runtime, options);
-  runtime.watch();
+  const gateway = await Gateway.start(config, runtime, options);
   log.info("ready", { config: config.file, pluginHost: runtime.supervisor.hostPid });
   return gateway;
 }

@@ -13,7 +13,7 @@ import { requestId } from "./identity.ts";
 import type { Listening } from "./listen.ts";
 import type { Log } from "./log.ts";
 
-type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>;
+export type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>;
 
 /** How long `Deno.serve` may take to cut what it can still cut. */
 const CUT_LIMIT_MS = 1000;
@@ -32,9 +32,11 @@ export class Drain {
   #uploads = 0;
   #onEnd = () => {};
   #begun = false;
+  #leaving = false;
 
-  get begun(): boolean {
-    return this.#begun;
+  /** Requests that are not answered in full. */
+  get inFlight(): number {
+    return this.#running;
   }
 
   /** The handler for a listener that will be drained. */
@@ -50,8 +52,19 @@ export class Drain {
         this.#onEnd();
       };
       info.completed.then(onEnd, onEnd);
-      return handle(request, info);
+      const response = handle(request, info);
+      return this.#leaving ? response.then(lastOfConnection) : response;
     };
+  }
+
+  /**
+   * Closes the listener while the gateway serves on at another address: what comes is answered, and its client told to connect anew.
+   * Uploads may take `graceMs`; all else ends by itself. Resolves then.
+   */
+  async leave(server: Listening, graceMs: number): Promise<void> {
+    this.#leaving = true;
+    await within(graceMs, this.#none(() => this.#uploads));
+    await server.shutdown();
   }
 
   /** Resolves when the listener is closed and nothing runs any more, or `graceMs` is over. */
@@ -90,6 +103,11 @@ async function within(limitMs: number, done: Promise<void>): Promise<boolean> {
   const isDone = await Promise.race([done.then(() => true), promise]);
   clearTimeout(timer);
   return isDone;
+}
+
+function lastOfConnection(response: Response): Response {
+  response.headers.set("connection", "close");
+  return response;
 }
 
 function refusal(request: Request): Response {

@@ -59,10 +59,12 @@ export interface HandlerNeeds {
   readonly showsWay?: boolean;
   /** Where requests are traced. */
   readonly telemetry?: Telemetry | undefined;
+  /** Requests that are being answered now: of the whole process, also those that began with another configuration. */
+  readonly visits: LiveList<Visit>;
 }
 
 /** A request that is being answered; `status` is what it has so far. */
-interface Visit extends Listed<Visit> {
+export interface Visit extends Listed<Visit> {
   readonly arrival: Arrival;
   readonly story: Story;
   status: number;
@@ -72,11 +74,11 @@ export class Handler {
   readonly #needs: HandlerNeeds;
   readonly #intake: Intake;
   readonly #cors: CorsPolicy;
-  /** Requests that are being answered now. */
-  readonly #visits = new LiveList<Visit>();
+  readonly #visits: LiveList<Visit>;
 
   constructor(needs: HandlerNeeds) {
     this.#needs = needs;
+    this.#visits = needs.visits;
     this.#intake = new Intake(needs.config);
     this.#cors = corsPolicy(needs.config.cors);
   }

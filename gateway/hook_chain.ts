@@ -45,12 +45,12 @@ export interface ChainNeeds {
   readonly showsWay?: boolean;
 }
 
-const plans = new WeakMap<Generation, Map<Route, HookPlan>>();
+const plans = new WeakMap<Generation, WeakMap<Route, HookPlan>>();
 
 /** The plan of a route; worked out once for each generation. */
 export function hookPlan(generation: Generation, route: Route): HookPlan {
   let byRoute = plans.get(generation);
-  if (!byRoute) plans.set(generation, byRoute = new Map());
+  if (!byRoute) plans.set(generation, byRoute = new WeakMap());
   let plan = byRoute.get(route);
   if (!plan) {
     const { plugins } = route;

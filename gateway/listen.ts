@@ -13,6 +13,15 @@ import { isUnwritableTarget } from "./telemetry.ts";
 /** An address that cannot be listened on; the message says why. */
 export class ListenError extends Error {
   override readonly name = "ListenError";
+  readonly address: ListenAddress | undefined;
+
+  constructor(
+    message: string,
+    { address, cause }: { readonly address?: ListenAddress; readonly cause?: unknown } = {},
+  ) {
+    super(message, { cause });
+    this.address = address;
+  }
 }
 
 export interface Listening {
@@ -170,6 +179,7 @@ function listenError(address: ListenAddress, error: unknown): ListenError {
     ? "another process listens there already"
     : errorText(error);
   return new ListenError(`cannot listen on ${listenAddressText(address)}: ${reason}`, {
+    address,
     cause: error,
   });
 }

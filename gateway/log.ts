@@ -41,20 +41,17 @@ const FLUSH_MS = 5;
 /**
  * Sets up logging for this process.
  *
- * @returns the log; `flush`, which writes what waits (before the process ends); and `print`, which writes a block of lines
- * below the last record. It is no part of `Log`, so that whoever handles requests does not have it: it is for what comes
+ * @returns the log; `flush`, which writes what waits (before the process ends); `configure`, by which format and level change; and `print`, which writes a block of
+ * lines below the last record. It is no part of `Log`, so that whoever handles requests does not have it: it is for what comes
  * from an author's own files.
  */
 export function startLog(options: LogOptions): {
   readonly log: Log;
   readonly flush: () => void;
   readonly print: (block: string) => void;
+  readonly configure: (options: Pick<LogOptions, "format" | "level">) => void;
 } {
-  const format = options.format === "json"
-    ? jsonLine
-    : options.stacksBelow
-    ? textWithStacks
-    : textLine;
+  let format = formatOf(options);
   const write = options.write ?? ((lines: string) => writeAll(Deno.stdout, lines));
   let waiting = "";
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -70,18 +67,20 @@ export function startLog(options: LogOptions): {
     timer ??= setTimeout(flush, FLUSH_MS);
     if (record.level === "error" || record.level === "fatal") flush();
   };
-  configureSync({
-    reset: true,
-    sinks: { lines: sink },
-    loggers: [
-      {
-        category: ["conduit"],
-        sinks: ["lines"],
-        lowestLevel: options.level === "warn" ? "warning" : options.level,
-      },
-      { category: ["logtape", "meta"], sinks: ["lines"], lowestLevel: "error" },
-    ],
-  });
+  const configure = ({ level }: Pick<LogOptions, "level">) =>
+    configureSync({
+      reset: true,
+      sinks: { lines: sink },
+      loggers: [
+        {
+          category: ["conduit"],
+          sinks: ["lines"],
+          lowestLevel: level === "warn" ? "warning" : level,
+        },
+        { category: ["logtape", "meta"], sinks: ["lines"], lowestLevel: "error" },
+      ],
+    });
+  configure(options);
   const logger = getLogger(["conduit"]);
   const at = (level: LogLevel) => (message: string, fields: LogFields = {}) =>
     logger[level](message, { ...options.fields, ...fields });
@@ -93,11 +92,20 @@ export function startLog(options: LogOptions): {
       error: at("error"),
     }),
     flush,
+    configure(next) {
+      format = formatOf({ ...options, ...next });
+      configure(next);
+    },
     print(block) {
       waiting += below(block.split("\n")) + "\n";
       flush();
     },
   };
+}
+
+function formatOf({ format, stacksBelow }: LogOptions): (record: LogtapeRecord) => string {
+  if (format === "json") return jsonLine;
+  return stacksBelow ? textWithStacks : textLine;
 }
 
 const encoder = new TextEncoder();

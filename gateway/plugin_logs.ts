@@ -35,7 +35,7 @@ const OTHERS = "others";
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
 export class PluginLogs {
-  readonly #options: PluginLogsOptions;
+  #options: PluginLogsOptions;
   readonly #sources = new Map<string, Source>();
   /** Records dropped, by where they came from, that no line has told of yet. */
   readonly #untold = new Map<string, number>();
@@ -43,6 +43,12 @@ export class PluginLogs {
 
   constructor(options: PluginLogsOptions) {
     this.#options = options;
+  }
+
+  /** Other limits from now on, for every plugin with a full share. */
+  configure(changed: Pick<PluginLogsOptions, "level" | "limits">): void {
+    this.#options = { ...this.#options, ...changed };
+    for (const source of this.#sources.values()) source.configure(this.#share());
   }
 
   /** For what a plugin logs itself. */
@@ -75,16 +81,18 @@ export class PluginLogs {
     const known = this.#sources.get(name);
     if (known) return known;
     if (this.#sources.size >= MAX_SOURCES && name !== OTHERS) return this.#source(OTHERS);
-    const { log, limits, level, clock = () => performance.now() } = this.#options;
-    const source = new Source({
-      log,
+    const source = new Source(this.#options.log, this.#share(), () => this.#drop(name));
+    this.#sources.set(name, source);
+    return source;
+  }
+
+  #share(): Share {
+    const { limits, level, clock = () => performance.now() } = this.#options;
+    return {
       level,
       records: new Budget(limits.pluginRecordsPerSecond, clock),
       bytes: new Budget(limits.pluginBytesPerSecond, clock),
-      onDrop: () => this.#drop(name),
-    });
-    this.#sources.set(name, source);
-    return source;
+    };
   }
 
   #drop(name: string): void {
@@ -96,20 +104,26 @@ export class PluginLogs {
   }
 }
 
-interface SourceNeeds {
-  readonly log: Log;
+interface Share {
   readonly level: LogLevel;
   readonly records: Budget;
   readonly bytes: Budget;
-  readonly onDrop: () => void;
 }
 
-/** One share of the log. */
+/** Who has a share of the log. */
 class Source implements Log {
-  readonly #needs: SourceNeeds;
+  readonly #log: Log;
+  readonly #onDrop: () => void;
+  #share: Share;
 
-  constructor(needs: SourceNeeds) {
-    this.#needs = needs;
+  constructor(log: Log, share: Share, onDrop: () => void) {
+    this.#log = log;
+    this.#share = share;
+    this.#onDrop = onDrop;
+  }
+
+  configure(share: Share): void {
+    this.#share = share;
   }
 
   debug(message: string, fields?: LogFields): void {
@@ -129,13 +143,13 @@ class Source implements Log {
   }
 
   #write(level: LogLevel, message: string, fields: LogFields = {}): void {
-    const { log, level: least, records, bytes, onDrop } = this.#needs;
+    const { level: least, records, bytes } = this.#share;
     if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
     // Both have something left, or neither is charged.
-    if (records.isEmpty || bytes.isEmpty) return onDrop();
+    if (records.isEmpty || bytes.isEmpty) return this.#onDrop();
     records.take(1);
     bytes.take(sizeOf(message) + sizeOf(fields));
-    log[level](message, fields);
+    this.#log[level](message, fields);
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { basename, join } from "@std/path";
+import type { AdminPage } from "./admin.ts";
 import { openCache } from "./cache/open.ts";
 import type { CacheStore } from "./cache/store.ts";
 import type { Config } from "./config.ts";
@@ -17,7 +18,7 @@ import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Stories } from "./observe/stories.ts";
 import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./plugin_files.ts";
-import { PluginLogs } from "./plugin_logs.ts";
+import { PluginLogs, type PluginLogsOptions } from "./plugin_logs.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "./plugin_packages.ts";
 import { PluginSocket } from "./plugin_socket.ts";
 import { makeDenoDir, makePrivateDir } from "./private_dir.ts";
@@ -42,8 +43,12 @@ export interface GatewayOptions {
   readonly dev?: DevTools | undefined;
   /** This is one of several gateway processes that listen on the same port. */
   readonly sharesPort?: boolean;
+  /** Of the admin listener, beside its own. */
+  readonly pages?: Readonly<Record<string, AdminPage>>;
   /** Where Deno exports traces. */
   readonly telemetry?: Telemetry | undefined;
+  /** Takes on what the log is to be from now on; `dev` has a log of its own. */
+  readonly configureLog?: ((log: Config["log"]) => void) | undefined;
   /** Prints every frame of the plugin socket. */
   readonly traceIpc?: (direction: "in" | "out", message: object) => void;
 }
@@ -66,28 +71,38 @@ export interface PluginRuntime {
   readonly command: HostCommand;
   readonly files: PluginFiles;
   readonly pluginLogs: PluginLogs;
+  readonly cache: CacheStore;
   start(): Promise<StartResult>;
   watch(): void;
-  stop(): Promise<void>;
+  /** Another configuration for the same host. @returns why its routes cannot work with the plugins, or `undefined` */
+  adopt(config: Pick<Config, "routes" | "log">): string | undefined;
+  /** Ends when the requests that use it are done; no new one will. */
+  retire(options: { readonly keepsCache: boolean }): Promise<void>;
+  stop(options?: { readonly keepsCache: boolean }): Promise<void>;
+}
+
+/** What one runtime has from the one before. */
+export interface HandedOver {
+  /** Where there is none, it opens its own. */
+  readonly cache: CacheStore | undefined;
+  /** A folder with a set of plugins that loaded, for where those in `pluginsDir` do not. */
+  readonly lastGood: string | undefined;
 }
 
 /** Prepares the private folder, the socket and a first copy of the plugin files. */
 export async function openPluginRuntime(
   config: Config,
-  options: GatewayOptions,
+  options: GatewayOptions & { readonly handedOver?: HandedOver },
 ): Promise<PluginRuntime> {
-  const { log, metrics, version, dev } = options;
+  const { handedOver, log, metrics, version, dev } = options;
   const dir = await makePrivateDir(options.env);
   try {
     const pluginsRoot = join(dir.path, "plugins");
     await Deno.mkdir(pluginsRoot);
     const files = await copyPlugins(config.pluginsDir, pluginsRoot);
-    const socket = new PluginSocket(dir.socketPath, {
-      log,
-      maxFrameBytes: config.maxFrameBytes,
-      meter: metrics.ipc,
-      ...(options.traceIpc ? { trace: options.traceIpc } : {}),
-    });
+    const lastGood = handedOver?.lastGood === undefined
+      ? undefined
+      : await copyPlugins(handedOver.lastGood, pluginsRoot);
     const pluginEnv = pluginEnvironment(config, options.env);
     const { deno } = options.host;
     const { modules, ...program } = await options.host.program(dir.path);
@@ -95,16 +110,21 @@ export async function openPluginRuntime(
       hostCommand(config, {
         ...program,
         deno,
-        socket: socket.path,
+        socket: dir.socketPath,
         pluginsRoot,
         // Hosts with different packages run side by side while one takes over from the other.
         denoDir: join(dir.path, packages ? `deno-${basename(packages.dir)}` : "deno"),
         ...(packages ? { packagesDir: packages.dir } : {}),
       }, pluginEnv);
     let command = commandWith(undefined);
-    const cache = await openCache(config.services.cache, { log });
-    const level = dev ? "debug" : config.log.level;
-    const pluginLogs = new PluginLogs({ log, metrics, level, limits: config.log });
+    const cache = handedOver?.cache ?? await openCache(config.services.cache, { log });
+    const socket = new PluginSocket(dir.socketPath, {
+      log,
+      maxFrameBytes: config.maxFrameBytes,
+      meter: metrics.ipc,
+      ...(options.traceIpc ? { trace: options.traceIpc } : {}),
+    });
+    const pluginLogs = new PluginLogs({ log, metrics, ...logLimits(config, options) });
     const isolateEvents = pluginEvents(cache, { logs: pluginLogs, metrics });
     const types = dev && new TypeCheck({
       ...dev,
@@ -115,12 +135,13 @@ export async function openPluginRuntime(
       dir: dir.path,
       env: options.env,
     });
+    let { routes } = config;
     const supervisor = new Supervisor(files, {
       log,
       metrics,
       explain: dev && ((error) => dev.print(problemBlock(error))),
       onLive: types && ((live) => types.check(live)),
-      unfit: (generation) => missingPlugins(config, generation),
+      unfit: (generation) => missingPlugins(routes, generation),
       hostCommand: async ({ path }) => {
         const packages = await namedPackages(path, options.env);
         command = commandWith(packages);
@@ -142,8 +163,17 @@ export async function openPluginRuntime(
           isolateEvents,
           ...events,
         }),
-    });
+    }, { lastGood });
     const watching = new AbortController();
+    const stop = async ({ keepsCache } = { keepsCache: false }) => {
+      watching.abort();
+      types?.stop();
+      await supervisor.stop();
+      pluginLogs.tell();
+      if (!keepsCache) cache.close();
+      socket.close();
+      await dir.remove();
+    };
     return {
       supervisor,
       get command() {
@@ -151,6 +181,7 @@ export async function openPluginRuntime(
       },
       files,
       pluginLogs,
+      cache,
       start: () => supervisor.start(),
       watch: () =>
         void watchPlugins(config.pluginsDir, {
@@ -165,15 +196,19 @@ export async function openPluginRuntime(
               .catch(() => {}); // the next change tries again
           },
         }),
-      async stop() {
-        watching.abort();
-        types?.stop();
-        await supervisor.stop();
-        pluginLogs.tell();
-        cache.close();
-        socket.close();
-        await dir.remove();
+      adopt(next) {
+        const unfit = supervisor.current && missingPlugins(next.routes, supervisor.current);
+        if (unfit !== undefined) return unfit;
+        routes = next.routes;
+        pluginLogs.configure(logLimits(next, options));
+        return undefined;
       },
+      async retire(how) {
+        watching.abort();
+        await supervisor.retire();
+        await stop(how);
+      },
+      stop,
     };
   } catch (error) {
     await dir.remove();
@@ -181,10 +216,20 @@ export async function openPluginRuntime(
   }
 }
 
+function logLimits(
+  { log }: Pick<Config, "log">,
+  { dev }: Pick<GatewayOptions, "dev">,
+): Pick<PluginLogsOptions, "level" | "limits"> {
+  return { level: dev ? "debug" : log.level, limits: log };
+}
+
 /** Plugins that a route names must be there: a route that silently ran without one would be open. */
-function missingPlugins(config: Config, { plugins }: Generation): string | undefined {
+function missingPlugins(
+  routes: Config["routes"],
+  { plugins }: Generation,
+): string | undefined {
   const names = new Set(plugins.map((each) => each.name));
-  const missing = config.routes.flatMap((route, index) =>
+  const missing = routes.flatMap((route, index) =>
     route.plugins === "all" ? [] : route.plugins
       .filter((name) => !names.has(name))
       .map((name) =>

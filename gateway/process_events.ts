@@ -31,6 +31,18 @@ export function stopSignal(
   return promise;
 }
 
+/**
+ * Calls `reload` at each SIGHUP. Where the process was started in a terminal, a SIGHUP that comes because that has been closed stops it,
+ * as it does any other program.
+ */
+export function onHangup(reload: () => void): void {
+  const hadTerminal = Deno.stdin.isTerminal();
+  Deno.addSignalListener("SIGHUP", () => {
+    if (hadTerminal && !Deno.stdin.isTerminal()) Deno.kill(Deno.pid, "SIGTERM");
+    else reload();
+  });
+}
+
 /** A mistake of ours in one request must not end all the others. */
 export function keepRunning(log: Log): void {
   addEventListener("unhandledrejection", (event) => {

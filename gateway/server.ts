@@ -1,106 +1,287 @@
 /**
- * Puts what serves requests together from its configuration, and takes it apart again: listeners, handler, and the drain between.
+ * What serves requests, put together from the configuration, and anew when that changes: listeners, handler, plugin runtime, and the
+ * drain at the end.
  *
  * @module
  */
 
 import { AccessLog } from "./access_log.ts";
 import { adminHandler } from "./admin.ts";
-import type { Config, ListenAddress } from "./config.ts";
-import { Drain } from "./drain.ts";
+import type { Config } from "./config.ts";
+import { changes, isSame, needsNewHost, refusedChanges } from "./config_changes.ts";
+import { errorText } from "./errors.ts";
 import { ForwardGuard } from "./forward_guard.ts";
-import { Handler } from "./handler.ts";
-import { listenAddressText, type Listening, serveOn } from "./listen.ts";
+import { Front } from "./front.ts";
+import { Handler, type Visit } from "./handler.ts";
+import { listenAddressText, ListenError, type Listening, serveOn } from "./listen.ts";
+import { LiveList } from "./live_list.ts";
 import { metricsPage } from "./observe/metrics_page.ts";
 import { Observer } from "./observe/observer.ts";
 import { storyPages } from "./observe/story_page.ts";
-import type { GatewayOptions, PluginRuntime } from "./plugin_runtime.ts";
+import { type GatewayOptions, openPluginRuntime, type PluginRuntime } from "./plugin_runtime.ts";
 import { Proxy } from "./proxy.ts";
+import { type Reloaded, ReloadError } from "./reload.ts";
 import { UpstreamClient } from "./upstream/client.ts";
 
-export interface Gateway {
-  readonly address: ListenAddress;
-  readonly adminAddress: ListenAddress | undefined;
-  /** Stops accepting and lets running requests end within `shutdownGraceMs`. The plugin runtime is its owner's to stop. */
-  shutdown(): Promise<void>;
+/** One configuration at work. A request has one from its beginning to its end. */
+interface Serving {
+  readonly config: Config;
+  readonly runtime: PluginRuntime;
+  readonly handler: Handler;
 }
 
-/** Starts listening. The plugin runtime goes on by itself; while it has no generation, the fail policy answers. */
-export async function startGateway(
-  config: Config,
-  runtime: PluginRuntime,
-  options: GatewayOptions,
-): Promise<Gateway> {
-  const { log, metrics, stories, dev, telemetry } = options;
-  const { supervisor, pluginLogs } = runtime;
-  const client = new UpstreamClient();
-  const upstreams = config.routes.flatMap((route) => route.upstreams);
-  const guard = new ForwardGuard({ ...config.forward, upstreams });
-  const handler = new Handler({
-    config,
-    log,
-    pluginLogs,
-    observer: new Observer({
-      accessLog: new AccessLog(log, config.log),
-      metrics,
-      stories: config.admin ? stories : undefined,
-    }),
-    proxy: new Proxy(config.routes, { client, guard, log }),
-    generation: () => supervisor.current,
-    telemetry,
-    ...(dev ? { showsWay: true, explainAbsence: () => supervisor.problem } : {}),
-  });
-  metrics.watch(() => ({
-    generations: supervisor.generations,
-    readyIsolates: supervisor.current?.readyIsolates ?? 0,
-    isStale: supervisor.problem !== undefined,
-    hostPid: supervisor.hostPid,
-  }));
-  const drain = new Drain();
-  const notReady = () => {
-    if (drain.begun) return "shutting down";
+interface Listeners {
+  readonly front: Front;
+  readonly admin: Listening | undefined;
+}
+
+export class Gateway {
+  readonly #options: GatewayOptions;
+  readonly #client = new UpstreamClient();
+  readonly #visits = new LiveList<Visit>();
+  /** With those that are being started, and those that end when the requests on them do. */
+  readonly #runtimes = new Set<PluginRuntime>();
+  /** Of addresses that are no longer in the configuration, until what runs there has ended. */
+  readonly #leaving = new Set<Front>();
+  #serving: Serving;
+  #listeners: Listeners | undefined;
+  #stopping = false;
+
+  private constructor(config: Config, runtime: PluginRuntime, options: GatewayOptions) {
+    this.#options = options;
+    this.#runtimes.add(runtime);
+    this.#serving = this.#serve(config, runtime);
+    options.metrics.watch(() => {
+      const { supervisor } = this.#serving.runtime;
+      return {
+        generations: [...this.#runtimes].reduce(
+          (sum, each) => sum + each.supervisor.generations,
+          0,
+        ),
+        readyIsolates: supervisor.current?.readyIsolates ?? 0,
+        isStale: supervisor.problem !== undefined,
+        hostPid: supervisor.hostPid,
+      };
+    });
+  }
+
+  /**
+   * Starts listening. The plugin runtime goes on by itself; while it has no generation, the fail policy answers.
+   *
+   * @throws {ListenError}
+   */
+  static async start(
+    config: Config,
+    runtime: PluginRuntime,
+    options: GatewayOptions,
+  ): Promise<Gateway> {
+    const gateway = new Gateway(config, runtime, options);
+    gateway.#use(await gateway.#open(config));
+    runtime.watch();
+    return gateway;
+  }
+
+  get config(): Config {
+    return this.#serving.config;
+  }
+
+  /**
+   * Puts another configuration to work: all of it, for every request that comes from then on, or nothing of it.
+   *
+   * @throws {Error} what is in its way
+   */
+  async reload(next: Config): Promise<Reloaded> {
+    const { config, runtime } = this.#serving;
+    const refused = refusedChanges(config, next, { dev: this.#options.dev !== undefined });
+    if (refused.length > 0) throw new ReloadError(refused.join("\n"));
+    // Without plugins there is nothing to hold the routes against, so it must be shown that there can be.
+    const isNew = needsNewHost(config, next) || !runtime.supervisor.current;
+    const keepsCache = isSame(config.services.cache, next.services.cache);
+    const target = isNew ? await this.#startRuntime(next, { keepsCache }) : runtime;
+    try {
+      if (this.#stopping) throw new ReloadError("the gateway is stopping");
+      const listeners = await this.#open(next);
+      // From here on nothing waits: no request sees half of each.
+      const unfit = target.adopt(next);
+      if (unfit !== undefined) {
+        this.#close(listeners);
+        throw new ReloadError(unfit);
+      }
+      this.#serving = this.#serve(next, target);
+      this.#use(listeners);
+    } catch (error) {
+      if (isNew) void this.#end(target.stop({ keepsCache }), target);
+      throw this.#withOverlap(error);
+    }
+    if (isNew) {
+      target.watch();
+      void this.#end(runtime.retire({ keepsCache }), runtime);
+    }
+    this.#options.configureLog?.(next.log);
+    return {
+      changed: changes(config, next).map(({ path }) => path),
+      ...(isNew ? { pluginHost: target.supervisor.hostPid } : {}),
+    };
+  }
+
+  /** Stops accepting and lets running requests end within `shutdownGraceMs`. */
+  async shutdown(): Promise<void> {
+    this.#stopping = true;
+    const { config, handler } = this.#serving;
+    const busy = [...this.#leaving].filter(({ inFlight }) => inFlight > 0);
+    const fronts = [...(this.#listeners ? [this.#listeners.front] : []), ...busy];
+    await Promise.all(fronts.map((front) =>
+      front.end({
+        graceMs: config.shutdownGraceMs,
+        abandon: () => handler.abandon(),
+        log: this.#options.log,
+      })
+    ));
+    this.#client.close();
+    void this.#listeners?.admin?.shutdown();
+  }
+
+  /** Ends all plugin hosts, also one that is just being started. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all([...this.#runtimes].map((runtime) => runtime.stop()));
+  }
+
+  #serve(config: Config, runtime: PluginRuntime): Serving {
+    const { log, metrics, stories, dev, telemetry } = this.#options;
+    const { supervisor, pluginLogs } = runtime;
+    const client = this.#client;
+    const upstreams = config.routes.flatMap((route) => route.upstreams);
+    const guard = new ForwardGuard({ ...config.forward, upstreams });
+    const handler = new Handler({
+      config,
+      log,
+      pluginLogs,
+      observer: new Observer({
+        accessLog: new AccessLog(log, config.log),
+        metrics,
+        stories: config.admin ? stories : undefined,
+      }),
+      proxy: new Proxy(config.routes, { client, guard, log }),
+      generation: () => supervisor.current,
+      telemetry,
+      visits: this.#visits,
+      ...(dev ? { showsWay: true, explainAbsence: () => supervisor.problem } : {}),
+    });
+    return { config, runtime, handler };
+  }
+
+  /** A runtime for another configuration, with its plugins loaded. It keeps the cache where that is the same. */
+  async #startRuntime(
+    next: Config,
+    { keepsCache }: { readonly keepsCache: boolean },
+  ): Promise<PluginRuntime> {
+    const { config, runtime } = this.#serving;
+    const isSameFolder = config.pluginsDir === next.pluginsDir;
+    const started = await openPluginRuntime(next, {
+      ...this.#options,
+      handedOver: {
+        cache: keepsCache ? runtime.cache : undefined,
+        lastGood: isSameFolder ? runtime.supervisor.lastGood?.path : undefined,
+      },
+    });
+    this.#runtimes.add(started);
+    const result = await started.start();
+    if (result.kind === "ready" && !this.#stopping) return started;
+    void this.#end(started.stop({ keepsCache }), started);
+    throw new ReloadError(
+      result.kind === "ready"
+        ? "the gateway is stopping"
+        : `plugins did not load:\n${result.reason}`,
+    );
+  }
+
+  async #end(ended: Promise<void>, runtime: PluginRuntime): Promise<void> {
+    await ended.catch((error) =>
+      this.#options.log.error("a plugin runtime did not end well", { reason: errorText(error) })
+    );
+    this.#runtimes.delete(runtime);
+  }
+
+  /**
+   * The listeners for `next`: those that are there, where it names the same address, and new ones beside them.
+   *
+   * @throws {ListenError}
+   */
+  async #open(next: Config): Promise<Listeners> {
+    const { config } = this.#serving;
+    const { log, metrics, stories, sharesPort, pages } = this.#options;
+    const there = this.#listeners;
+    const front = there && isSame(config.listen, next.listen) ? there.front : await Front.open(
+      next.listen,
+      { log, reusePort: sharesPort },
+      (request, info) => this.#serving.handler.handle(request, info),
+    );
+    try {
+      const admin = there && isSame(config.admin, next.admin)
+        ? there.admin
+        : next.admin && await serveOn(
+          next.admin.listen,
+          { log },
+          adminHandler({
+            readiness: () => ({ reason: this.#notReady() }),
+            pages: { "/metrics": metricsPage(metrics.registry), ...storyPages(stories), ...pages },
+          }),
+        );
+      return { front, admin: admin || undefined };
+    } catch (error) {
+      if (front !== there?.front) front.close();
+      throw error;
+    }
+  }
+
+  /** Says so where the address that cannot be bound is one that this gateway holds itself. */
+  #withOverlap(error: unknown): unknown {
+    if (!(error instanceof ListenError) || error.address?.kind !== "tcp") return error;
+    const { port } = error.address;
+    const { front, admin } = this.#listeners ?? {};
+    const isOwn = [front?.address, admin?.address].some((own) =>
+      own?.kind === "tcp" && own.port === port
+    );
+    return isOwn
+      ? new ReloadError(
+        `cannot listen on ${
+          listenAddressText(error.address)
+        }: it is this gateway's own: a new address is bound before an old one is left; restart the gateway`,
+      )
+      : error;
+  }
+
+  /** Closes what was opened in vain. */
+  #close({ front, admin }: Listeners): void {
+    const there = this.#listeners;
+    if (front !== there?.front) front.close();
+    if (admin !== there?.admin) void admin?.shutdown();
+  }
+
+  #use(listeners: Listeners): void {
+    const { front, admin } = listeners;
+    const old = this.#listeners;
+    this.#listeners = listeners;
+    if (old && old.front !== front) {
+      this.#leaving.add(old.front);
+      void old.front.leave(this.config.shutdownGraceMs)
+        .finally(() => this.#leaving.delete(old.front));
+    }
+    if (old?.admin !== admin) void old?.admin?.shutdown();
+    if (old?.front === front && old.admin === admin) return;
+    this.#options.log.info("listening", {
+      address: listenAddressText(front.address),
+      admin: admin && listenAddressText(admin.address),
+      pid: Deno.pid,
+    });
+  }
+
+  #notReady(): string | undefined {
+    if (this.#stopping) return "shutting down";
+    const { supervisor } = this.#serving.runtime;
     return (supervisor.current?.readyIsolates ?? 0) > 0
       ? undefined
       : supervisor.problem ?? "plugin runtime unavailable";
-  };
-  const cut = new AbortController();
-  const server = await serveOn(
-    config.listen,
-    { signal: cut.signal, log, reusePort: options.sharesPort },
-    drain.watch((request, info) => handler.handle(request, info)),
-  );
-  const adminEnd = new AbortController();
-  let admin: Listening | undefined;
-  try {
-    admin = config.admin === false ? undefined : await serveOn(
-      config.admin.listen,
-      { signal: adminEnd.signal, log },
-      adminHandler({
-        readiness: () => ({ reason: notReady() }),
-        pages: { "/metrics": metricsPage(metrics.registry), ...storyPages(stories) },
-      }),
-    );
-  } catch (error) {
-    cut.abort();
-    throw error;
   }
-  log.info("listening", {
-    address: listenAddressText(server.address),
-    admin: admin && listenAddressText(admin.address),
-    pid: Deno.pid,
-  });
-  return {
-    address: server.address,
-    adminAddress: admin?.address,
-    async shutdown() {
-      await drain.end(server, {
-        graceMs: config.shutdownGraceMs,
-        abandon: () => handler.abandon(),
-        cut: () => cut.abort(),
-        log,
-      });
-      client.close();
-      adminEnd.abort();
-    },
-  };
 }

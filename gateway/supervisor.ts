@@ -73,11 +73,18 @@ export class Supervisor {
   #readyAt = 0;
   #changes: Promise<unknown> = Promise.resolve();
   #stopping = false;
+  #retiring = false;
   #restartTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(files: PluginFiles, needs: SupervisorNeeds) {
+  /** @param options.lastGood a set that did load, for where `files` do not */
+  constructor(
+    files: PluginFiles,
+    needs: SupervisorNeeds,
+    { lastGood }: { readonly lastGood?: PluginFiles | undefined } = {},
+  ) {
     this.#latest = files;
-    this.#copies = [files.path];
+    this.#lastGood = lastGood;
+    this.#copies = [...new Set([lastGood ?? files, files].map(({ path }) => path))];
     this.#needs = needs;
   }
 
@@ -89,6 +96,11 @@ export class Supervisor {
   /** Why the files on disk are not what is running; `undefined` when they are. */
   get problem(): string | undefined {
     return this.#problem;
+  }
+
+  /** The last set that loaded. */
+  get lastGood(): PluginFiles | undefined {
+    return this.#lastGood;
   }
 
   /** Sets of plugins in memory, with those that drain. */
@@ -144,12 +156,25 @@ export class Supervisor {
     });
   }
 
+  /** No new request will come: each host ends when the requests on its generations are done. Resolves then. */
+  async retire(): Promise<void> {
+    this.#retiring = true;
+    clearTimeout(this.#restartTimer);
+    this.#current?.retire();
+    this.#current = undefined;
+    await Promise.all([...this.#hosts].map((host) => this.#drain(host)));
+  }
+
   /** Ends every host. */
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#restartTimer);
     this.#current = undefined;
     await Promise.all([...this.#hosts].map((host) => host.end()));
+  }
+
+  get #ending(): boolean {
+    return this.#stopping || this.#retiring;
   }
 
   #change<T>(change: () => Promise<T>): Promise<T> {
@@ -160,7 +185,7 @@ export class Supervisor {
 
   /** Starts a process where there is none, or only a stuck one. */
   async #ensureHost(): Promise<void> {
-    if (this.#stopping || (this.#current && this.#host !== this.#stuck)) return;
+    if (this.#ending || (this.#current && this.#host !== this.#stuck)) return;
     const isRenewal = this.#current !== undefined;
     await this.#newHost();
     if (isRenewal) this.#needs.log.info("the plugin host was renewed", { pid: this.#host?.pid });
@@ -190,7 +215,7 @@ export class Supervisor {
 
   async #launch(files: PluginFiles): Promise<void> {
     const command = await this.#needs.hostCommand(files);
-    if (this.#stopping) return;
+    if (this.#ending) return;
     const host = this.#needs.startHost(command, {
       onBlocked: (from) => this.#onBlocked(from),
       onExit: (from, reason) => this.#onExit(from, reason),
@@ -206,6 +231,7 @@ export class Supervisor {
 
   async #loadInto(host: HostProcess, files: PluginFiles): Promise<void> {
     const generation = await host.load(++this.#lastGeneration, files);
+    if (this.#retiring) return generation.retire();
     const unfit = this.#needs.unfit(generation);
     if (unfit) {
       generation.retire();
@@ -230,7 +256,8 @@ export class Supervisor {
   /** Ends a host when the requests on its generations are done. */
   async #drain(host: HostProcess): Promise<void> {
     const until = performance.now() + BLOCKED_DRAIN_LIMIT_MS;
-    while (host.busy && performance.now() < until && !this.#stopping) {
+    const isLate = () => host === this.#stuck && performance.now() > until;
+    while (host.busy && !isLate() && !this.#stopping) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     await host.end();
@@ -248,6 +275,7 @@ export class Supervisor {
   #onBlocked(host: HostProcess): void {
     if (host !== this.#host || host === this.#stuck) return;
     this.#stuck = host;
+    if (this.#ending) return;
     this.#needs.metrics.hostRestarted("blocked");
     this.#needs.log.warn("a hook blocked its isolate; the plugin host is renewed", {
       pid: host.pid,
@@ -257,7 +285,7 @@ export class Supervisor {
 
   #onExit(host: HostProcess, reason: string): void {
     this.#hosts.delete(host);
-    if (host !== this.#host || this.#stopping) return;
+    if (host !== this.#host || this.#ending) return;
     this.#host = undefined;
     this.#current = undefined;
     this.#needs.metrics.hostRestarted("died");
@@ -267,7 +295,7 @@ export class Supervisor {
   }
 
   #restart(): void {
-    if (this.#stopping) return;
+    if (this.#ending) return;
     this.#away = !this.#current;
     const delayMs = this.#backoff.nextMs();
     this.#needs.log.info("the plugin host is restarted", { delayMs });

@@ -114,4 +114,4 @@ export const ENVIRONMENT = {
 } as const satisfies Readonly<Record<string, readonly [names: string, meaning: string]>>;
 
 export const SIGNALS =
-  "SIGTERM and SIGINT let running requests end, then stop; a second one stops at once";
+  "SIGTERM and SIGINT let running requests end, then stop; a second one stops at once; SIGHUP reads the configuration anew";

@@ -6,10 +6,18 @@
  */
 
 import { encodeJsonLine } from "../../protocol/json_lines.ts";
-import type { ProcessCommand, ProcessInit } from "./member.ts";
+import type { Config } from "../config.ts";
+import {
+  type ProcessCommand,
+  type ProcessInit,
+  RELOAD_PAGE,
+  type ReloadOutcome,
+} from "./member.ts";
 
-/** How often a process that starts is asked whether it listens. */
-const START_POLL_MS = 20;
+/** How often a process that starts is asked whether it listens, and one that reloads what became of it. */
+const ASK_EVERY_MS = 20;
+/** A plugin host that does not come up ends a reload before this. */
+const RELOAD_LIMIT_MS = 60_000;
 /** A process that takes longer to say whether it is ready is not; other pages are then without it. */
 const READY_TIMEOUT_MS = 1000;
 
@@ -28,6 +36,7 @@ export class GatewayProcess {
   readonly #client: Deno.HttpClient;
   #listens = false;
   #hasEnded = false;
+  #lastReload = 0;
 
   /** @throws {Error} when the program cannot be started */
   constructor({ command, args, init, socketPath }: ProcessOptions) {
@@ -61,7 +70,7 @@ export class GatewayProcess {
         this.#listens = true;
         return;
       }
-      await new Promise((resolve) => setTimeout(resolve, START_POLL_MS));
+      await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
     }
   }
 
@@ -82,6 +91,20 @@ export class GatewayProcess {
     } catch {
       return undefined; // it does not listen yet, or no more, or hangs
     }
+  }
+
+  /** @returns why it goes on with the configuration that it had, or `undefined` */
+  async reload(config: Config): Promise<string | undefined> {
+    const id = ++this.#lastReload;
+    const until = performance.now() + RELOAD_LIMIT_MS;
+    this.#write({ command: "reload", id, config });
+    while (!this.#hasEnded) {
+      const outcome = await this.ask<ReloadOutcome>(RELOAD_PAGE);
+      if (outcome?.id === id) return outcome.reason;
+      if (performance.now() > until) return `it did not reload within ${RELOAD_LIMIT_MS} ms`;
+      await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
+    }
+    return undefined; // what replaces it has the new configuration from its start
   }
 
   /** Lets it drain and end. */

@@ -5,6 +5,7 @@
  */
 
 import { jsonLines } from "../../protocol/json_lines.ts";
+import { type AdminPage, json } from "../admin.ts";
 import type { Config } from "../config.ts";
 
 /** The command that a parent starts its processes with. It is no user's: without a parent's line on stdin it ends. */
@@ -18,8 +19,30 @@ export interface ProcessInit {
 }
 
 /** Every later line on stdin. */
-export interface ProcessCommand {
-  readonly command: "stop";
+export type ProcessCommand =
+  | { readonly command: "stop" }
+  /** What became of it stands on the admin listener, at `RELOAD_PAGE`. */
+  | { readonly command: "reload"; readonly id: number; readonly config: Config };
+
+/** Where the parent reads what became of the last reload. */
+export const RELOAD_PAGE = "/reload";
+
+export interface ReloadOutcome {
+  /** Of the command; 0 before the first. */
+  readonly id: number;
+  /** Why nothing changed. */
+  readonly reason?: string | undefined;
+}
+
+/** What one of several processes is told. */
+export interface Membership {
+  readonly config: Config;
+  /** Resolves when this process is to end. */
+  readonly stopped: Promise<undefined>;
+  /** Gives what puts a configuration to work, or says why it did not. It is called once, when there is a gateway. */
+  readonly onReload: (reload: (config: Config) => Promise<string | undefined>) => void;
+  /** Of the admin listener, for the parent. */
+  readonly pages: Readonly<Record<string, AdminPage>>;
 }
 
 /** This process cannot be one of several; the message says why. */
@@ -30,13 +53,11 @@ export class ProcessInitError extends Error {
 /**
  * Takes what the parent says. When it is gone, this process ends at once: the port must be free for the next one.
  *
- * @returns the configuration, and what resolves when this process is to end. SIGINT is not its affair: a terminal sends that
- * to the parent too.
+ * SIGINT and SIGHUP are not its affair: a terminal sends them to the parent too.
+ *
  * @throws {ProcessInitError}
  */
-export async function joinProcesses(
-  version: string,
-): Promise<{ readonly config: Config; readonly stopped: Promise<undefined> }> {
+export async function joinProcesses(version: string): Promise<Membership> {
   const lines = jsonLines(Deno.stdin.readable);
   const init = await firstLine(lines);
   if (init.version !== version) {
@@ -44,16 +65,28 @@ export async function joinProcesses(
       `this is conduit ${version} and its parent ${init.version}; restart the whole of it`,
     );
   }
-  const { promise: stopped, resolve } = Promise.withResolvers<undefined>();
-  Deno.addSignalListener("SIGINT", () => {});
-  Deno.addSignalListener("SIGTERM", () => resolve(undefined));
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<undefined>();
+  const reloads = Promise.withResolvers<(config: Config) => Promise<string | undefined>>();
+  let outcome: ReloadOutcome = { id: 0 };
+  for (const signal of ["SIGINT", "SIGHUP"] as const) Deno.addSignalListener(signal, () => {});
+  Deno.addSignalListener("SIGTERM", () => stop(undefined));
   void (async () => {
     for await (const line of lines) {
-      if ((line as ProcessCommand).command === "stop") resolve(undefined);
+      const told = line as ProcessCommand;
+      if (told.command === "stop") stop(undefined);
+      // One at a time: the parent waits for the outcome.
+      else {void reloads.promise.then(async (reload) =>
+          outcome = { id: told.id, reason: await reload(told.config) }
+        );}
     }
     Deno.exit(1);
   })();
-  return { config: init.config, stopped };
+  return {
+    config: init.config,
+    stopped,
+    onReload: reloads.resolve,
+    pages: { [RELOAD_PAGE]: () => json(200, outcome) },
+  };
 }
 
 async function firstLine(lines: AsyncGenerator<unknown>): Promise<ProcessInit> {

@@ -8,15 +8,18 @@
 
 import { join } from "@std/path";
 import { adminHandler, type Readiness } from "../admin.ts";
-import type { Config } from "../config.ts";
-import { listenAddressText, ListenError, reserveAddress, serveOn } from "../listen.ts";
+import { type Config, loadConfig } from "../config.ts";
+import { isSame } from "../config_changes.ts";
+import { listenAddressText, ListenError, serveOn } from "../listen.ts";
 import type { Log } from "../log.ts";
 import { makePrivateDir } from "../private_dir.ts";
+import { type Reloader, ReloadError } from "../reload.ts";
 import { GatewayProcess } from "./gateway_process.ts";
 import { KeptProcess } from "./kept_process.ts";
 import { PROCESS_COMMAND } from "./member.ts";
 import { ParentMetrics } from "./parent_metrics.ts";
 import { parentPages } from "./parent_pages.ts";
+import { type Place, SharedConfig } from "./shared_config.ts";
 
 export interface ParentOptions {
   readonly log: Log;
@@ -24,6 +27,9 @@ export interface ParentOptions {
   readonly env: (name: string) => string | undefined;
   /** Resolves when all is to end. */
   readonly stopped: Promise<undefined>;
+  readonly reloader: Reloader;
+  /** Takes on what the log is to be from now on. */
+  readonly configureLog: (log: Config["log"]) => void;
 }
 
 /** How many processes `processes` means on this machine. */
@@ -40,7 +46,7 @@ export function processCount(processes: Config["processes"]): number {
 export async function superviseProcesses(
   config: Config,
   count: number,
-  { log, version, env, stopped }: ParentOptions,
+  { log, version, env, stopped, reloader, configureLog }: ParentOptions,
 ): Promise<number> {
   if (Deno.build.os !== "linux") {
     // Others have the option and give every connection to one process.
@@ -50,30 +56,49 @@ export async function superviseProcesses(
   }
   const dir = await makePrivateDir(env);
   try {
-    const listen = reserveAddress(config.listen);
+    const shared = new SharedConfig(config, log);
     const program = await ownProgram();
     const metrics = new ParentMetrics(() => processes);
-    const processes: readonly KeptProcess[] = Array.from({ length: count }, (_, index) => {
-      const socketPath = join(dir.path, `${index}.sock`);
-      const admin = { listen: { kind: "unix", path: socketPath } } as const;
-      const init = { version, config: { ...config, listen, admin } };
-      const spawn = () => metrics.watch(new GatewayProcess({ ...program, init, socketPath }));
-      return new KeptProcess(spawn, log);
+    const places = Array.from({ length: count }, (_, index): Place => {
+      const adminSocket = join(dir.path, `${index}.sock`);
+      const spawn = () => {
+        const init = { version, config: shared.forProcess(adminSocket) };
+        return metrics.watch(new GatewayProcess({ ...program, init, socketPath: adminSocket }));
+      };
+      return { process: new KeptProcess(spawn, log), adminSocket };
     });
+    const processes = places.map(({ process }) => process);
     let isStopping = false;
     void stopped.then(() => isStopping = true);
-    const adminEnd = new AbortController();
-    const admin = config.admin && await serveOn(
-      config.admin.listen,
-      { signal: adminEnd.signal, log },
-      adminHandler({
-        readiness: () => isStopping ? { reason: "shutting down" } : readinessOf(processes),
-        pages: { "/metrics": () => metrics.page(), ...parentPages(() => processes) },
-      }),
-    );
+    const openAdmin = async (section: Config["admin"]) =>
+      section === false ? undefined : await serveOn(
+        section.listen,
+        { log },
+        adminHandler({
+          readiness: () => isStopping ? { reason: "shutting down" } : readinessOf(processes),
+          pages: { "/metrics": () => metrics.page(), ...parentPages(() => processes) },
+        }),
+      );
+    let admin = await openAdmin(config.admin);
+    reloader.begin(async () => {
+      const next = await loadConfig(config.file);
+      if (isStopping) throw new ReloadError("the gateway is stopping");
+      const old = admin;
+      admin = isSame(shared.config.admin, next.admin) ? old : await openAdmin(next.admin);
+      try {
+        const reloaded = await shared.reload(next, places);
+        configureLog(next.log);
+        if (admin !== old) void old?.shutdown();
+        return reloaded;
+      } catch (error) {
+        if (admin !== old) void admin?.shutdown();
+        admin = old;
+        throw error;
+      }
+    });
     log.info("gateway processes are started", {
       processes: count,
-      address: listenAddressText(listen),
+      address: listenAddressText(shared.listen),
       admin: admin && listenAddressText(admin.address),
       pid: Deno.pid,
     });
@@ -86,7 +111,7 @@ export async function superviseProcesses(
       return 0;
     } finally {
       await Promise.all(processes.map((each) => each.stop()));
-      adminEnd.abort();
+      void admin?.shutdown();
     }
   } finally {
     await dir.remove();
