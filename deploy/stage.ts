@@ -110,3 +110,9 @@ export async function deno(
 export function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
+
+if (import.meta.main) {
+  const [dir] = Deno.args;
+  if (dir === undefined) throw new Error("usage: deno run -A deploy/stage.ts DIR");
+  await stage(dir, { target: Deno.build.target as Target, slim: true });
+}

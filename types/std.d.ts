@@ -41,3 +41,6 @@ declare module "@std/http/status" {
 declare module "@std/http/cookie" {
   export function getCookies(headers: Headers): Record<string, string>;
 }
+declare module "@std/yaml" {
+  export function parse(text: string): unknown;
+}

@@ -14,8 +14,10 @@ export interface Service {
 }
 
 export interface ServiceOptions {
-  /** On 127.0.0.1; 0 lets the system choose. */
+  /** 0 lets the system choose. */
   readonly port: number;
+  /** By default only this machine reaches it. */
+  readonly hostname?: string;
 }
 
 type Handler = (request: Request, url: URL) => Response | Promise<Response>;
@@ -35,14 +37,14 @@ const USERS: Readonly<
 };
 
 /** Logs people in, and tells them who they are. Sessions are made by the gateway's 006-session-issue. */
-export function userService({ port }: ServiceOptions): Service {
+export function userService(at: ServiceOptions): Service {
   const refreshTokens = new Map<string, string>(); // to user ids; each is good for one time
   const welcome = (id: string, more: object = {}) => {
     const refreshToken = crypto.randomUUID();
     refreshTokens.set(refreshToken, id);
     return Response.json({ user: { id, ...USERS[id] }, refreshToken, ...more });
   };
-  return serve("user-service", port, {
+  return serve("user-service", at, {
     "POST /user-service/api/v1/login": async (request) => {
       const { user, password, kiosk } = await jsonOf(request);
       if (!isKnown(USERS, user) || password !== "wonderland") {
@@ -76,7 +78,7 @@ export interface AdminServiceOptions extends ServiceOptions {
 }
 
 /** Gives tokens to administrators, and shows its numbers to whom the gateway says is one. */
-export async function adminService({ port, secret }: AdminServiceOptions): Promise<Service> {
+export async function adminService({ secret, ...at }: AdminServiceOptions): Promise<Service> {
   const { publicKey, privateKey } = await generateKeyPair("ES256");
   const jwks = {
     keys: [{ ...await exportJWK(publicKey), kid: "2026-11", alg: "ES256", use: "sig" }],
@@ -89,7 +91,7 @@ export async function adminService({ port, secret }: AdminServiceOptions): Promi
     })
       .setIssuer(issuer).setSubject("root").setAudience("three-services")
       .setIssuedAt().setExpirationTime(TOKEN_TTL);
-  return serve("admin-service", port, {
+  return serve("admin-service", at, {
     "POST /admin-service/api/v1/auth/login": async (request) => {
       const { user, password, script } = await jsonOf(request);
       if (user !== "root" || password !== "toor") return refused("wrong name or password");
@@ -115,10 +117,10 @@ export async function adminService({ port, secret }: AdminServiceOptions): Promi
 
 /** Keeps a list of messages, and sums of files. The beta is the same service with another `name`. */
 export function chatService(
-  { port, name = "chat-service" }: ServiceOptions & { readonly name?: string },
+  { name = "chat-service", ...at }: ServiceOptions & { readonly name?: string },
 ): Service {
   let messages: readonly { readonly from: string | null; readonly text: string }[] = [];
-  return serve(name, port, {
+  return serve(name, at, {
     "GET /chat-service/api/v1/messages": (request, url) =>
       Response.json({ service: name, messages, seen: seen(request, url) }),
     "POST /chat-service/api/v1/messages": async (request) => {
@@ -155,8 +157,12 @@ export function chatService(
 }
 
 /** Starts one server that answers by `METHOD /path`. @throws {Deno.errors.AddrInUse} */
-function serve(name: string, port: number, handlers: Readonly<Record<string, Handler>>): Service {
-  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen() {} }, async (request) => {
+function serve(
+  name: string,
+  { port, hostname = "127.0.0.1" }: ServiceOptions,
+  handlers: Readonly<Record<string, Handler>>,
+): Service {
+  const server = Deno.serve({ hostname, port, onListen() {} }, async (request) => {
     const url = new URL(request.url);
     const key = `${request.method} ${url.pathname}`;
     const handler = Object.hasOwn(handlers, key) ? handlers[key] : undefined;
