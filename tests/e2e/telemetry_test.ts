@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
 import { rawExchange, type TestGateway, testGateway } from "../support/gateway.ts";
+import { PATIENT } from "../support/patient.ts";
 import {
   type CollectedSpan,
   type OtlpCollector,
@@ -27,6 +28,13 @@ async function spansOf(
   return { request, children };
 }
 
+function assertNoSecrets(text: string): void {
+  for (const secret of SECRETS) {
+    const at = text.indexOf(secret);
+    assert(at < 0, `${secret} was exported: ${text.slice(Math.max(0, at - 300), at + 100)}`);
+  }
+}
+
 /** Without what differs from run to run. */
 function told({ name, kind, attributes, isError }: CollectedSpan): unknown {
   return { name, kind, attributes, isError };
@@ -50,7 +58,7 @@ for (const hookDispatch of ["per-hook", "per-phase"]) {
     });
     await using gateway = await testGateway({
       env: collector.env,
-      config: { hookDispatch, routes: [{ path: "/api/*", upstream: upstream.url }] },
+      config: { ...PATIENT, hookDispatch, routes: [{ path: "/api/*", upstream: upstream.url }] },
       plugins: {
         "001-auth.ts": `export default {
           async beforeRequest(ctx) {
@@ -132,7 +140,7 @@ for (const hookDispatch of ["per-hook", "per-phase"]) {
       what: "Deno's metrics",
     });
     const all = collector.texts.join("\n");
-    for (const secret of SECRETS) assert(!all.includes(secret), `${secret} was exported`);
+    assertNoSecrets(all);
     // Neither the plugin host nor a library of ours exports by itself.
     const traced = collector.spans.filter((each) => each.traceId === TRACE);
     assertEquals(traced.length, 1 + children.length);
@@ -149,8 +157,11 @@ Deno.test("telemetry: failures are told by their code; a client's mistake is no 
   const { port: deadPort } = closed.addr;
   closed.close();
   await using gateway = await testGateway({
-    env: collector.env,
+    // Deno's own metrics name the host of a target as the client wrote it (docs/operations.md).
+    env: { ...collector.env, OTEL_DENO_METRICS: "false" },
     config: {
+      hookTimeoutMs: 1000,
+      hardCeilingMs: 20_000,
       routes: [
         { path: "/dead", upstream: `http://127.0.0.1:${deadPort}`, plugins: false },
         {
@@ -240,7 +251,9 @@ Deno.test("telemetry: failures are told by their code; a client's mistake is no 
       ["S3CR3T /word HTTP/1.1\r\nHost: x", 200],
     ] as const;
     for (const [head, status] of cases) {
-      const answer = await rawExchange(gateway.port, `${head}\r\nConnection: close\r\n\r\n`);
+      const answer = await rawExchange(gateway.port, `${head}\r\nConnection: close\r\n\r\n`, {
+        quietMs: 10_000,
+      });
       assertEquals(answer.split(" ", 2)[1], String(status), head);
       if (status === 400) assertMatch(answer, /"code":"bad_request".*"traceId":"[^"]+"/);
     }
@@ -250,7 +263,7 @@ Deno.test("telemetry: failures are told by their code; a client's mistake is no 
     );
   });
   const all = collector.texts.join("\n");
-  for (const secret of SECRETS) assert(!all.includes(secret), `${secret} was exported`);
+  assertNoSecrets(all);
 });
 
 Deno.test("telemetry: a request's span lasts as long as its response, and says where that broke off", async () => {
