@@ -34,13 +34,14 @@ export async function runHook(
 ): Promise<HookResult> {
   const deadline = new Deadline(frame.timeoutMs);
   const logs = new HookLogs((record) => needs.lateLog(record, frame));
+  const signal = () => deadline.signal;
   const scope = new HookScope({
     hook: frame.hook,
     input: frame.ctx,
     readsHeaders: plugin.readsHeaders,
     log: () => logs.log,
-    services: () => needs.services(frame, deadline.signal),
-    signal: deadline.signal,
+    services: () => needs.services(frame, signal),
+    signal,
   });
   const decision = await decide(plugin, frame, { scope, deadline, logs });
   scope.close();
@@ -64,7 +65,8 @@ interface Run {
 async function decide(plugin: Plugin, frame: HookFrame, run: Run): Promise<Decision> {
   const { scope, deadline } = run;
   try {
-    await deadline.within(() => plugin[frame.hook]?.(scope.ctx));
+    const waiting = deadline.within(() => plugin[frame.hook]?.(scope.ctx));
+    if (waiting) await waiting;
     // A rejection stands also when the plugin caught what `ctx.reject` threw.
     return scope.rejection ? rejected(scope.rejection, scope) : proposed(scope);
   } catch (error) {
@@ -128,19 +130,42 @@ class Deadline {
   }
 
   /** Aborts when the time is over, also when the hook has long ended: what it left running is bounded too. */
-  readonly signal = (): AbortSignal => this.#signal ??= AbortSignal.timeout(this.#remainingMs());
+  get signal(): AbortSignal {
+    return this.#signal ??= AbortSignal.timeout(this.#remainingMs());
+  }
 
-  /** @throws {TimedOut} when the time is over first; what `run` throws otherwise */
-  async within(run: () => unknown): Promise<void> {
+  /**
+   * Runs something in what is left of the time.
+   *
+   * @returns `undefined` where that ended at once, as most hooks do: a promise for each costs as much as they do
+   * @throws {TimedOut} when the time is over first; what `run` throws otherwise
+   */
+  within(run: () => unknown): Promise<void> | undefined {
     try {
       const pending = run();
-      if (isThenable(pending)) await this.#race(Promise.resolve(pending));
+      if (isThenable(pending)) return this.#wait(pending);
     } catch (error) {
-      // What the signal ended failed for want of time, though its error may come before the timer's.
-      if (this.#signal?.aborted && !(error instanceof Rejection)) throw new TimedOut();
-      throw error;
+      throw this.#reason(error);
     }
-    // It may have blocked the isolate, so that no timer could fire.
+    this.#check();
+  }
+
+  async #wait(pending: PromiseLike<unknown>): Promise<void> {
+    try {
+      await this.#race(Promise.resolve(pending));
+    } catch (error) {
+      throw this.#reason(error);
+    }
+    this.#check();
+  }
+
+  /** What the signal ended failed for want of time, though its error may come before the timer's. */
+  #reason(error: unknown): unknown {
+    return this.#signal?.aborted && !(error instanceof Rejection) ? new TimedOut() : error;
+  }
+
+  /** It may have blocked the isolate, so that no timer could fire. */
+  #check(): void {
     if (performance.now() - this.#startedAt > this.#limitMs) throw new TimedOut();
   }
 
