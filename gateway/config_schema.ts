@@ -168,7 +168,9 @@ export const configSchema = section({
   timeouts: section({
     connectMs: delayMs.prefault(5_000).describe("Until a connection to an upstream stands."),
     responseHeaderMs: delayMs.prefault(30_000).describe("Until the head of the answer is here."),
-    idleMs: delayMs.prefault(60_000).describe("Between two pieces of a body."),
+    idleMs: delayMs.prefault(60_000).describe(
+      "Between two pieces of a body, and for a client to take one.",
+    ),
   }).prefault({}).describe("How long the gateway waits for an upstream."),
   maxInFlight: integer(1).prefault(10_000)
     .describe("Requests at the same time; beyond it 503 with Retry-After."),

@@ -111,7 +111,8 @@ export class Handler {
         ? watchedBody(body, {
           signal: request.signal,
           onPiece: (bytes) => void (story.sentBytes += bytes),
-          onFailure: (error) => this.#onCut(error, arrival, story),
+          idleMs: story.exchange?.facts.route.timeouts.idleMs ?? Infinity,
+          onFailure: (error) => this.#onCut(error, visit),
         })
         : body,
     }, request.method);
@@ -228,9 +229,12 @@ export class Handler {
   }
 
   /** The upstream broke off when the response head was out. */
-  #onCut(error: unknown, { traceId }: Arrival, story: Story): void {
+  #onCut(error: unknown, visit: Visit): void {
+    const { arrival: { traceId }, story } = visit;
     story.failure = error instanceof UpstreamError ? error.failure : errorText(error);
     if (error instanceof UpstreamError) this.#logUpstreamFailure(error, traceId, story);
+    // `completed` would come when the client goes, which it need not.
+    if (error instanceof ClientGone) this.#finish(visit);
   }
 
   #logUpstreamFailure({ failure, message }: UpstreamError, traceId: string, story: Story): void {

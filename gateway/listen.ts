@@ -5,7 +5,7 @@
  */
 
 import type { ListenAddress } from "./config.ts";
-import { EdgeError, errorText, UpstreamError } from "./errors.ts";
+import { ClientGone, EdgeError, errorText, UpstreamError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { edgeErrorReply, toResponse } from "./respond.ts";
 import { isUnwritableTarget } from "./telemetry.ts";
@@ -118,7 +118,7 @@ async function serve(
       if (isUnwritableTarget(error)) return refuseHost(log);
       // A handler never throws. What ends here is a body that broke off, which the handler has logged, or a response that
       // could not be built.
-      if (!(error instanceof UpstreamError)) {
+      if (!(error instanceof UpstreamError || error instanceof ClientGone)) {
         log.error("a response could not be written", { error });
       }
       return new Response(null, { status: 500 });

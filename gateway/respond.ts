@@ -7,7 +7,7 @@
 import { overlay, valueList } from "../protocol/headers.ts";
 import type { DraftBody, HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
 import type { Body } from "./body_store.ts";
-import type { EdgeError } from "./errors.ts";
+import { ClientGone, type EdgeError } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -88,30 +88,56 @@ export function toResponse(
 
 /**
  * Passes a body through and tells of its failure. By then the head is out, so all that is left is to cut the client's
- * connection: `Deno.serve` does so where the stream fails. A client that left (`signal`) is no failure.
+ * connection: `Deno.serve` does so where the stream fails. A client that left (`signal`) is no failure; one that takes
+ * nothing for `idleMs` is (`ClientGone`). What `Deno.serve` is writing to it then can no more be stopped, so that
+ * connection stays until the client goes; but nothing waits for it any more.
  */
 export function watchedBody(
   stream: ReadableStream<Bytes>,
-  { signal, onPiece, onFailure }: {
+  { signal, idleMs, onPiece, onFailure }: {
     readonly signal: AbortSignal;
+    readonly idleMs: number;
     readonly onPiece: (bytes: number) => void;
     readonly onFailure: (error: unknown) => void;
   },
 ): ReadableStream<Bytes> {
   const reader = stream.getReader();
+  /** Since when the client has had a piece to take; one timer looks at it, since setting one for each piece would cost more. */
+  let waitingSince = Infinity;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const watch = (controller: ReadableStreamDefaultController<Bytes>, ms: number) => {
+    timer = setTimeout(() => {
+      const leftMs = waitingSince + idleMs - performance.now();
+      if (leftMs > 0) return watch(controller, Math.min(leftMs, idleMs));
+      const error = new ClientGone("the client stopped reading");
+      reader.cancel(error).catch(() => {});
+      onFailure(error);
+      controller.error(error);
+    }, ms);
+  };
   return new ReadableStream<Bytes>({
     async pull(controller) {
+      waitingSince = Infinity;
       try {
         const { done, value } = await reader.read();
-        if (done) return controller.close();
+        if (done) {
+          clearTimeout(timer);
+          return controller.close();
+        }
         onPiece(value.length);
         controller.enqueue(value);
+        waitingSince = performance.now();
+        if (timer === undefined) watch(controller, idleMs);
       } catch (error) {
+        clearTimeout(timer);
         if (signal.aborted) return controller.close();
         onFailure(error);
         throw error;
       }
     },
-    cancel: (reason) => reader.cancel(reason),
+    cancel(reason) {
+      clearTimeout(timer);
+      return reader.cancel(reason);
+    },
   }, { highWaterMark: 0 });
 }

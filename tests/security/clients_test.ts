@@ -147,6 +147,72 @@ for (const [way, plugin] of [["streamed", MARK], ["read by a hook", READ]] as co
   );
 }
 
+/** An answer without an end, in its three framings. */
+const ENDLESS = [
+  "content-length: 1000000000000",
+  "transfer-encoding: chunked",
+  "x: until the end",
+  "content-type: text/event-stream",
+  "content-type: application/json\r\ncontent-length: 1000000000000",
+];
+
+attackTest(
+  "attack 34: a client that takes nothing of its answer for idleMs is given up: its upstream request ends, its place is free",
+  { 34: ENDLESS },
+  async (framings) => {
+    const stopped: number[] = [];
+    await using upstream = rawUpstream(async (conn) => {
+      const { target } = await conn.readRequest();
+      const framing = framings[Number(target.slice(1))];
+      if (framing === undefined) return await conn.send("HTTP/1.1 204 No Content\r\n\r\n");
+      await conn.send(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n`);
+      const piece = "x".repeat(65_536);
+      try {
+        for (;;) await conn.send(framing.includes("chunked") ? chunk(piece) : piece);
+      } finally {
+        stopped.push(Number(target.slice(1)));
+      }
+    });
+    await using gateway = await testGateway({
+      config: {
+        ...PATIENT,
+        maxInFlight: framings.length,
+        timeouts: { idleMs: 700 },
+        routes: [{ path: "/*", upstream: upstream.url }],
+      },
+      plugins: { "001-x.ts": READ },
+    });
+    const clients = [];
+    for (const row of framings.keys()) {
+      const client = await rawClient(gateway.port);
+      clients.push(client);
+      await client.send(`GET /${row} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      assertEquals((await client.head()).status, 200);
+    }
+    for (const row of framings.keys()) {
+      const line = await gateway.waitForLog((each) => each.path === `/${row}` && "status" in each);
+      assertEquals([line.status, line.cut, line.failure], [
+        200,
+        true,
+        "the client stopped reading",
+      ]);
+    }
+    await gateway.until(() => stopped.length === framings.length, { what: "the upstream to stop" });
+    // With all of them still there, there is room for others.
+    assertEquals(
+      (await rawRequest(gateway.port, "GET /free HTTP/1.1\r\nHost: a\r\n\r\n")).status,
+      204,
+    );
+    for (const client of clients) {
+      await client.ended(); // what was on its way, and no more
+      client[Symbol.dispose]();
+    }
+    const wrong = gateway.logs.filter((each) => each.level === "error" || each.level === "warn");
+    assertEquals(wrong, []);
+    await assertNothingLeft(gateway);
+  },
+);
+
 interface Departure {
   readonly doing: string;
   readonly send: string;
