@@ -42,6 +42,7 @@ import { Reloader, reloadWithLog } from "./gateway/reload.ts";
 import { SandboxError } from "./gateway/sandbox.ts";
 import { Gateway } from "./gateway/server.ts";
 import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
+import { ServiceManager } from "./gateway/service_manager.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
 import { startTelemetry } from "./gateway/telemetry.ts";
 import { denoWord, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
@@ -52,6 +53,8 @@ const HERE = new URL("./", import.meta.url);
 
 /** What ends the program with a message for its user. */
 class Failure extends Error {}
+
+const env = (name: string) => Deno.env.get(name);
 
 /** What the user can put right: told without a stack. */
 const EXPECTED = [
@@ -104,11 +107,11 @@ async function run(configFile: string): Promise<number> {
   if (count === 1) return await serve(config);
   const { log, flush, configure } = startLog({ ...config.log, write: writeSharedLog });
   keepRunning(log);
-  const reloader = new Reloader(log);
+  const service = new ServiceManager(env, log);
+  const reloader = new Reloader(log, service);
   onHangup(() => reloader.request());
   startTelemetry(); // for what Deno traces of the admin listener
   const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
-  const env = (name: string) => Deno.env.get(name);
   try {
     const { version } = project;
     const code = await superviseProcesses(config, count, {
@@ -117,6 +120,7 @@ async function run(configFile: string): Promise<number> {
       env,
       stopped,
       reloader,
+      service,
       configureLog: configure,
     });
     if (code === EXIT.ok) log.info("stopped");
@@ -147,7 +151,9 @@ async function serve(
     },
   );
   keepRunning(log);
-  const reloader = new Reloader(log);
+  // Several processes have a parent, which is the one that the service manager knows.
+  const service = new ServiceManager(membership ? () => undefined : env, log);
+  const reloader = new Reloader(log, service);
   if (!membership) onHangup(() => reloader.request());
   const stopped = membership?.stopped ?? stopSignal({ log, flush, exitCode: EXIT.internal });
   try {
@@ -168,7 +174,9 @@ async function serve(
         const serving = gateway;
         reloader.begin(async () => await serving.reload(await loadConfig(config.file)));
         membership?.onReload((next) => reloadWithLog(log, () => serving.reload(next)));
+        service.ready(`serving with ${config.file}`);
         await stopped;
+        service.stopping();
         await serving.shutdown();
       }
     } finally {
@@ -247,7 +255,7 @@ async function gatewayOptions(
     metrics: new Metrics({ version: project.version }),
     stories: new Stories(),
     version: project.version,
-    env: (name) => Deno.env.get(name),
+    env,
     host: {
       deno: await ownDeno(log),
       program: (await ownFiles()).place,
@@ -258,7 +266,6 @@ async function gatewayOptions(
 
 /** @throws {HostDenoError} */
 async function ownDeno(log: Log): Promise<string> {
-  const env = (name: string) => Deno.env.get(name);
   const shipped = await readShipped(HERE);
   return await hostDeno({ env, log, shipped, executable: Deno.execPath() });
 }

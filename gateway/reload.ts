@@ -7,6 +7,7 @@
 
 import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
+import type { ServiceManager } from "./service_manager.ts";
 
 /** The configuration is well, and cannot be put to work here; the message says why. */
 export class ReloadError extends Error {
@@ -28,12 +29,14 @@ export type Reload = () => Promise<Reloaded>;
 
 export class Reloader {
   readonly #log: Log;
+  readonly #service: ServiceManager;
   #reload: Reload | undefined;
   #running = false;
   #wanted = false;
 
-  constructor(log: Log) {
+  constructor(log: Log, service: ServiceManager) {
     this.#log = log;
+    this.#service = service;
   }
 
   /** There is something to reload now. What was asked for before is done at once. */
@@ -52,7 +55,11 @@ export class Reloader {
     this.#running = true;
     while (this.#wanted) {
       this.#wanted = false;
-      await reloadWithLog(this.#log, reload);
+      this.#service.reloading();
+      const reason = await reloadWithLog(this.#log, reload);
+      this.#service.ready(
+        reason === undefined ? "configuration reloaded" : `not reloaded: ${reason}`,
+      );
     }
     this.#running = false;
   }

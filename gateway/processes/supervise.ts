@@ -14,6 +14,7 @@ import { listenAddressText, ListenError, serveOn } from "../listen.ts";
 import type { Log } from "../log.ts";
 import { makePrivateDir } from "../private_dir.ts";
 import { type Reloader, ReloadError } from "../reload.ts";
+import type { ServiceManager } from "../service_manager.ts";
 import { GatewayProcess } from "./gateway_process.ts";
 import { KeptProcess } from "./kept_process.ts";
 import { PROCESS_COMMAND } from "./member.ts";
@@ -28,6 +29,7 @@ export interface ParentOptions {
   /** Resolves when all is to end. */
   readonly stopped: Promise<undefined>;
   readonly reloader: Reloader;
+  readonly service: ServiceManager;
   /** Takes on what the log is to be from now on. */
   readonly configureLog: (log: Config["log"]) => void;
 }
@@ -46,7 +48,7 @@ export function processCount(processes: Config["processes"]): number {
 export async function superviseProcesses(
   config: Config,
   count: number,
-  { log, version, env, stopped, reloader, configureLog }: ParentOptions,
+  { log, version, env, stopped, reloader, service, configureLog }: ParentOptions,
 ): Promise<number> {
   if (Deno.build.os !== "linux") {
     // Others have the option and give every connection to one process.
@@ -106,8 +108,12 @@ export async function superviseProcesses(
       const failed = await Promise.race([startAll(processes), stopped]);
       if (failed?.signal) throw new Error(`the first gateway process ended by ${failed.signal}`);
       if (failed) return failed.code;
-      if (!isStopping) log.info("all gateway processes have been started");
+      if (!isStopping) {
+        log.info("all gateway processes have been started");
+        service.ready(`serving with ${config.file}, ${count} processes`);
+      }
       await stopped;
+      service.stopping();
       return 0;
     } finally {
       await Promise.all(processes.map((each) => each.stop()));
