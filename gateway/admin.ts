@@ -6,8 +6,13 @@
  */
 
 import ipaddr from "ipaddr.js";
+import type { Config } from "./config.ts";
+import { type Listening, serveOn } from "./listen.ts";
+import type { Log } from "./log.ts";
 
 export interface AdminNeeds {
+  /** Names that it is asked by, beside addresses and `localhost`. */
+  readonly allowedHosts?: readonly string[];
   readonly readiness: () => Readiness | Promise<Readiness>;
   /** By path; one that ends in `/` takes what follows. */
   readonly pages?: Readonly<Record<string, AdminPage>>;
@@ -23,15 +28,34 @@ export interface Readiness {
   readonly processes?: { readonly ready: number; readonly of: number };
 }
 
+/**
+ * Listens for the operator. A Unix socket is for the user and the group of the gateway.
+ *
+ * @throws {ListenError}
+ */
+export function serveAdmin(
+  { listen, allowedHosts }: Exclude<Config["admin"], false>,
+  log: Log,
+  needs: AdminNeeds,
+): Promise<Listening> {
+  return serveOn(listen, { log, socketMode: 0o660 }, adminHandler({ allowedHosts, ...needs }));
+}
+
 /** Answers one request to the admin listener. */
 export function adminHandler(
-  { readiness, pages = {} }: AdminNeeds,
-): (request: Request) => Promise<Response> {
-  return async (request) => {
-    if (!isLocalHost(request.headers.get("host")) || request.headers.has("origin")) {
+  { readiness, pages = {}, allowedHosts = [] }: AdminNeeds,
+): (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response> {
+  return async (request, { remoteAddr }) => {
+    const { headers } = request;
+    // No name leads to a Unix socket, so none can be rebound.
+    if (remoteAddr.transport === "tcp" && !isAskedByUs(headers.get("host"), allowedHosts)) {
       return json(403, {
-        error: "this listener answers only requests made to it by address, and none from browsers",
+        error:
+          "this listener is asked by address, as localhost, or by a name in admin.allowedHosts",
       });
+    }
+    if (isFromPage(headers)) {
+      return json(403, { error: "this listener answers no requests of web pages" });
     }
     if (request.method !== "GET" && request.method !== "HEAD") {
       return json(405, { error: "use GET" });
@@ -60,14 +84,26 @@ function pageFor(path: string, pages: Readonly<Record<string, AdminPage>>): Admi
   return Object.hasOwn(pages, name) ? pages[name] : undefined;
 }
 
-/** An address or `localhost`: whatever name an attacker's page has, it is neither. A Unix socket has no host to check. */
-function isLocalHost(host: string | null): boolean {
-  const name = host?.replace(/:\d+$/, "") ?? "";
-  return name === "" || name === "localhost" || ipaddr.isValid(name.replace(/^\[|\]$/g, ""));
+/** By address or `localhost`: whatever name an attacker's page has, it is neither. */
+function isAskedByUs(host: string | null, allowedHosts: readonly string[]): boolean {
+  const name = host?.replace(/:\d+$/, "").toLowerCase() ?? "";
+  return name === "" || name === "localhost" || allowedHosts.includes(name) ||
+    ipaddr.isValid(name.replace(/^\[|\]$/g, ""));
 }
 
-/** An answer as JSON, indented for people. */
+/** A script's request, or a picture, a frame or a link of another site (Fetch Metadata §2.3); what a person types is none. */
+function isFromPage(headers: Headers): boolean {
+  const site = headers.get("sec-fetch-site");
+  return headers.has("origin") || (site !== null && site !== "none" && site !== "same-origin");
+}
+
+/** An answer as JSON, in one line. */
 export function json(status: number, value: object): Response {
+  return Response.json(value, { status, headers: { "cache-control": "no-store" } });
+}
+
+/** The same, indented: a page to be read with `curl`. */
+export function jsonForPeople(status: number, value: object): Response {
   return new Response(`${JSON.stringify(value, null, 2)}\n`, {
     status,
     headers: { "content-type": "application/json", "cache-control": "no-store" },

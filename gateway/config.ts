@@ -14,6 +14,7 @@ import { ConfigError, quote, Report, valueAt } from "./config_report.ts";
 import { configSchema, type Settings } from "./config_schema.ts";
 import type { ListenAddress } from "./config_values.ts";
 import { errorText } from "./errors.ts";
+import { isSecretVariable } from "./masking.ts";
 import { JsonTextError, parseJsonText, type Path } from "./json_text.ts";
 import type { Origin } from "./upstream/origin.ts";
 
@@ -71,7 +72,10 @@ export async function loadConfig(
   const { env = (name) => Deno.env.get(name) } = options;
   const { value: written, repeatedKeys } = parseText(await readText(file), file);
   const report = new Report(file, written);
-  const value = withEnvironment(written, { env, report });
+  const secrets = new Set<string>();
+  const onUse = (name: string, found: string) =>
+    void (isSecretVariable(name) && secrets.add(found));
+  const value = withEnvironment(written, { env, report, onUse });
   const result = configSchema.safeParse(value);
   for (const problem of result.error?.issues.flatMap((issue) => explain(issue)) ?? []) {
     addProblem(report, { ...problem, value });
@@ -81,7 +85,17 @@ export async function loadConfig(
     report.add(path, `is given again in line ${line}; remove one of them`);
   }
   if (report.problems.length > 0 || !result.success) throw new ConfigError(report.problems);
-  return complete(result.data, resolve(file));
+  const config = complete(result.data, resolve(file));
+  secretValues.set(config, [...secrets]);
+  return config;
+}
+
+/** Beside the configuration, so that whoever prints that does not print them. */
+const secretValues = new WeakMap<Config, readonly string[]>();
+
+/** The values of variables with a secret's name that stand in the configuration. Copies of it have none. */
+export function secretsOf(config: Config): readonly string[] {
+  return secretValues.get(config) ?? [];
 }
 
 /**

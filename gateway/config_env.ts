@@ -20,11 +20,17 @@ const INSIDE = /^([A-Za-z_]\w*)(?::-(.*))?$/s;
  */
 export function withEnvironment(
   value: Json,
-  context: { readonly env: Environment; readonly report: Report; readonly path?: Path },
+  context: {
+    readonly env: Environment;
+    readonly report: Report;
+    readonly path?: Path;
+    /** Hears of each variable that was put in. */
+    readonly onUse?: (name: string, value: string) => void;
+  },
 ): Json {
-  const { env, report, path = [] } = context;
+  const { env, report, path = [], onUse } = context;
   const inside = (item: Json, key: string | number): Json =>
-    withEnvironment(item, { env, report, path: [...path, key] });
+    withEnvironment(item, { ...context, path: [...path, key] });
   if (typeof value === "string") {
     return value.replace(REFERENCE, (reference: string, inner?: string, end?: string) => {
       if (inner === undefined) return "${";
@@ -37,6 +43,7 @@ export function withEnvironment(
         return reference;
       }
       const found = env(name);
+      if (found) onUse?.(name, found);
       if (fallback !== undefined) return found || fallback;
       if (found === undefined) {
         report.add(path, `the variable ${name} is not set; set it or write \${${name}:-default}`);

@@ -243,9 +243,11 @@ export const configSchema = section({
     z.literal(false),
     section({
       listen: listenAddress.prefault("127.0.0.1:9901").describe("Its address, as in listen."),
+      allowedHosts: list("host names", text("a host name", notation.parseHostName)).prefault([])
+        .describe("Names that it may be asked by, beside addresses and localhost."),
     }),
   ], { error: 'is not false or an object like {"listen": "127.0.0.1:9901"}' }).prefault({})
-    .describe("The listener for /healthz and /readyz; false turns it off."),
+    .describe("The listener for health, metrics and what happened; false turns it off."),
   log: section({
     format: oneOf("text", "json").prefault("text").describe("How log lines are written."),
     level: oneOf("debug", "info", "warn", "error").prefault("info")

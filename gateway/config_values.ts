@@ -131,6 +131,13 @@ function canonicalForm(path: string): string {
   }
 }
 
+/** One name or address, without port. */
+export function parseHostName(text: string): string {
+  const name = parseHostPattern(text);
+  if (name.startsWith("*")) throw new InvalidValue("stands for many names; name each one");
+  return name;
+}
+
 /** A host of a route: a name or an address without port; a leading `*.` stands for one label. */
 export function parseHostPattern(text: string): string {
   const parsed = parseHostPortPattern(text);

@@ -231,6 +231,7 @@ export class HostProcess implements Peer {
     const loading = this.#loading.get(generation);
     const error = new PluginLoadError(`${place}: ${message}`, {
       blocked,
+      fault: { file, line, column, message },
       place: loading && line !== undefined && column !== undefined
         ? { path: join(loading.files.path, file), line, column }
         : undefined,

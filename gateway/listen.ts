@@ -35,6 +35,8 @@ export interface ListenOptions {
   readonly log: Log;
   /** Other processes of this gateway listen there too; needs `--unstable-net`. */
   readonly reusePort?: boolean | undefined;
+  /** Who may connect to a Unix socket; by default whom the umask lets. */
+  readonly socketMode?: number;
 }
 
 type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>;
@@ -108,7 +110,7 @@ export async function serveOn(
 
 async function serve(
   address: ListenAddress,
-  { log, reusePort = false, signal }: ListenOptions,
+  { log, reusePort = false, signal, socketMode }: ListenOptions,
   handler: Handle,
 ): Promise<Deno.HttpServer> {
   const common = {
@@ -126,7 +128,9 @@ async function serve(
   };
   if (address.kind === "unix") {
     await removeStaleSocket(address.path);
-    return Deno.serve({ ...common, path: address.path }, handler);
+    const server = Deno.serve({ ...common, path: address.path }, handler);
+    if (socketMode !== undefined) Deno.chmodSync(address.path, socketMode);
+    return server;
   }
   const { hostname, port } = address;
   return Deno.serve({ ...common, hostname, port, reusePort }, handler);

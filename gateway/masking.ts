@@ -13,6 +13,15 @@ export function isSecretName(name: string): boolean {
   return SECRET.test(name);
 }
 
+/** Words of a variable's name that say that its value is a secret. */
+const SECRET_WORD =
+  /(?:^|_)(?:secrets?|tokens?|pass|passwd|password|pwd|key|apikey|credentials?|signature|auth|cookie|dsn)(?:_|$)/i;
+
+/** Whether an environment variable holds a secret: `DB_PASSWORD`, `TOKEN_FOR_CI`. */
+export function isSecretVariable(name: string): boolean {
+  return isSecretName(name) || SECRET_WORD.test(name);
+}
+
 /** A URL with the values of secret parameters, and a password before the host, masked. */
 export function maskedUrl(url: string): string {
   return url

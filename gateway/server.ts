@@ -6,17 +6,19 @@
  */
 
 import { AccessLog } from "./access_log.ts";
-import { adminHandler } from "./admin.ts";
+import { serveAdmin } from "./admin.ts";
 import type { Config } from "./config.ts";
 import { changes, isSame, needsNewHost, refusedChanges } from "./config_changes.ts";
 import { errorText } from "./errors.ts";
 import { ForwardGuard } from "./forward_guard.ts";
 import { Front } from "./front.ts";
 import { Handler, type Visit } from "./handler.ts";
-import { listenAddressText, ListenError, type Listening, serveOn } from "./listen.ts";
+import { listenAddressText, ListenError, type Listening } from "./listen.ts";
 import { LiveList } from "./live_list.ts";
+import { configPage } from "./observe/config_page.ts";
 import { metricsPage } from "./observe/metrics_page.ts";
 import { Observer } from "./observe/observer.ts";
+import { pluginsPage } from "./observe/plugins_page.ts";
 import { storyPages } from "./observe/story_page.ts";
 import { type GatewayOptions, openPluginRuntime, type PluginRuntime } from "./plugin_runtime.ts";
 import { Proxy } from "./proxy.ts";
@@ -220,14 +222,16 @@ export class Gateway {
     try {
       const admin = there && isSame(config.admin, next.admin)
         ? there.admin
-        : next.admin && await serveOn(
-          next.admin.listen,
-          { log },
-          adminHandler({
-            readiness: () => ({ reason: this.#notReady() }),
-            pages: { "/metrics": metricsPage(metrics.registry), ...storyPages(stories), ...pages },
-          }),
-        );
+        : next.admin && await serveAdmin(next.admin, log, {
+          readiness: () => ({ reason: this.#notReady() }),
+          pages: {
+            "/metrics": metricsPage(metrics.registry),
+            ...storyPages(stories),
+            "/plugins": pluginsPage(() => this.#serving.runtime.supervisor, metrics),
+            "/config": configPage(() => this.config),
+            ...pages,
+          },
+        });
       return { front, admin: admin || undefined };
     } catch (error) {
       if (front !== there?.front) front.close();

@@ -63,7 +63,7 @@ export class Supervisor {
   #current: Generation | undefined;
   #latest: PluginFiles;
   #lastGood: PluginFiles | undefined;
-  #problem: string | undefined;
+  #loadError: PluginLoadError | undefined;
   /** A host with a thread that burns a core. */
   #stuck: HostProcess | undefined;
   #copies: readonly string[];
@@ -95,7 +95,17 @@ export class Supervisor {
 
   /** Why the files on disk are not what is running; `undefined` when they are. */
   get problem(): string | undefined {
-    return this.#problem;
+    return this.#loadError?.message;
+  }
+
+  /** The same, with its place. */
+  get loadError(): PluginLoadError | undefined {
+    return this.#loadError;
+  }
+
+  /** The files that run. */
+  get running(): PluginFiles | undefined {
+    return this.#current && this.#lastGood;
   }
 
   /** The last set that loaded. */
@@ -123,7 +133,7 @@ export class Supervisor {
         const reason = errorText(error);
         if (!(error instanceof PluginLoadError)) return { kind: "absent", reason };
         if (this.#needs.explain) this.#report(error);
-        this.#problem = reason;
+        this.#loadError = error;
         return { kind: "failed", reason };
       }
     });
@@ -243,7 +253,7 @@ export class Supervisor {
     this.#lastGood = files;
     this.#needs.metrics.pluginsLoaded("ok");
     if (files === this.#latest) {
-      this.#problem = undefined;
+      this.#loadError = undefined;
       this.#needs.onLive?.(files);
     }
     if (oldHost !== host) this.#readyAt = performance.now();
@@ -308,7 +318,7 @@ export class Supervisor {
     if (!(error instanceof PluginLoadError)) {
       return this.#needs.log.error("the plugin host failed while it loaded plugins", { reason });
     }
-    this.#problem = reason;
+    this.#loadError = error;
     this.#needs.metrics.pluginsLoaded("failed");
     const after = this.#current ? "; what runs goes on" : "";
     this.#needs.log.error(

@@ -5,7 +5,7 @@
  */
 
 import type { HookResult } from "../../protocol/messages.ts";
-import { type AdminPage, json } from "../admin.ts";
+import { type AdminPage, jsonForPeople } from "../admin.ts";
 import { originText } from "../upstream/origin.ts";
 import { proposal } from "./proposals.ts";
 import type { KeptStep, KeptStory, Stories } from "./stories.ts";
@@ -16,7 +16,7 @@ const LISTED = 100;
 /** The pages, by path. */
 export function storyPages(stories: Stories): Readonly<Record<string, AdminPage>> {
   return {
-    "/trace": () => json(200, { requests: stories.recent(LISTED).map(storyLine) }),
+    "/trace": () => jsonForPeople(200, { requests: stories.recent(LISTED).map(storyLine) }),
     "/trace/": ({ pathname }) =>
       storiesFound(pathname, stories.find(traceIdOf(pathname)).map(told)),
   };
@@ -24,9 +24,10 @@ export function storyPages(stories: Stories): Readonly<Record<string, AdminPage>
 
 /** What `/trace/<id>` answers. */
 export function storiesFound(pathname: string, requests: readonly object[]): Response {
-  return requests.length > 0
-    ? json(200, { requests })
-    : json(404, { error: `${traceIdOf(pathname)} is none of the last requests`, requests });
+  return requests.length > 0 ? jsonForPeople(200, { requests }) : jsonForPeople(404, {
+    error: `${traceIdOf(pathname)} is none of the last requests`,
+    requests,
+  });
 }
 
 function traceIdOf(pathname: string): string {

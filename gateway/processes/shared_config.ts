@@ -36,7 +36,7 @@ export class SharedConfig {
 
   /** What a process that is started now is given. */
   forProcess(adminSocket: string): Config {
-    const admin = { listen: { kind: "unix", path: adminSocket } } as const;
+    const admin = { listen: { kind: "unix", path: adminSocket }, allowedHosts: [] } as const;
     return { ...this.#config, listen: this.#listen, admin };
   }
 

@@ -7,11 +7,12 @@
  */
 
 import { join } from "@std/path";
-import { adminHandler, type Readiness } from "../admin.ts";
+import { type Readiness, serveAdmin } from "../admin.ts";
 import { type Config, loadConfig } from "../config.ts";
 import { isSame } from "../config_changes.ts";
-import { listenAddressText, ListenError, serveOn } from "../listen.ts";
+import { listenAddressText, ListenError } from "../listen.ts";
 import type { Log } from "../log.ts";
+import { configPage } from "../observe/config_page.ts";
 import { makePrivateDir } from "../private_dir.ts";
 import { type Reloader, ReloadError } from "../reload.ts";
 import type { ServiceManager } from "../service_manager.ts";
@@ -73,14 +74,14 @@ export async function superviseProcesses(
     let isStopping = false;
     void stopped.then(() => isStopping = true);
     const openAdmin = async (section: Config["admin"]) =>
-      section === false ? undefined : await serveOn(
-        section.listen,
-        { log },
-        adminHandler({
-          readiness: () => isStopping ? { reason: "shutting down" } : readinessOf(processes),
-          pages: { "/metrics": () => metrics.page(), ...parentPages(() => processes) },
-        }),
-      );
+      section === false ? undefined : await serveAdmin(section, log, {
+        readiness: () => isStopping ? { reason: "shutting down" } : readinessOf(processes),
+        pages: {
+          "/metrics": () => metrics.page(),
+          ...parentPages(() => processes),
+          "/config": configPage(() => shared.config),
+        },
+      });
     let admin = await openAdmin(config.admin);
     reloader.begin(async () => {
       const next = await loadConfig(config.file);

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { adminHandler } from "../../gateway/admin.ts";
+import { join } from "@std/path";
+import { adminHandler, serveAdmin } from "../../gateway/admin.ts";
 import { serveOn } from "../../gateway/listen.ts";
 import { startLog } from "../../gateway/log.ts";
 import { rawExchange } from "../support/gateway.ts";
@@ -12,7 +13,7 @@ async function ask(
   const listening = await serveOn(
     { kind: "tcp", hostname: "127.0.0.1", port: 0 },
     { log },
-    adminHandler({ readiness: () => ({ reason }) }),
+    adminHandler({ readiness: () => ({ reason }), allowedHosts: ["conduit.internal"] }),
   );
   const { address } = listening;
   const text = await rawExchange(address.kind === "tcp" ? address.port : 0, request);
@@ -58,6 +59,8 @@ for (
     "[::1]",
     "[::1]:9901",
     "10.1.2.3:80",
+    "conduit.internal:9901",
+    "Conduit.Internal",
   ]
 ) {
   Deno.test(`the admin listener answers a request to the address ${host}`, async () => {
@@ -71,6 +74,8 @@ for (
     "evil.example",
     "evil.example:9901",
     "127.0.0.1.evil.example",
+    "conduit.internal.evil.example",
+    "evil.conduit.internal",
     "localhost.evil.example",
     "127.0.0.1@evil.example",
     "localhost:80:80",
@@ -94,3 +99,33 @@ for (const origin of ["https://evil.example", "null", "http://127.0.0.1:9901"]) 
     });
   }
 }
+
+for (const [site, status] of [["cross-site", 403], ["same-site", 403], ["none", 200]]) {
+  Deno.test(`the admin listener answers ${status} to a browser that says the request is ${site}`, async () => {
+    const fields = `sec-fetch-site: ${site}\r\n`;
+    assertEquals((await ask(get("/readyz", { fields }))).status, status);
+  });
+}
+
+Deno.test("the admin listener on a Unix socket is for its user and group, by any name, and still not for pages", async () => {
+  const dir = await Deno.makeTempDir();
+  const path = join(dir, "admin.sock");
+  const { log } = startLog({ format: "json", level: "error" });
+  const listening = await serveAdmin({ listen: { kind: "unix", path }, allowedHosts: [] }, log, {
+    readiness: () => ({ reason: undefined }),
+  });
+  try {
+    assertEquals((Deno.statSync(path).mode ?? 0) & 0o777, 0o660);
+    using client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+    for (
+      const [headers, status] of [[{}, 200], [{ origin: "http://conduit" }, 403]] as const
+    ) {
+      const response = await fetch("http://conduit/healthz", { client, headers });
+      await response.body?.cancel();
+      assertEquals(response.status, status);
+    }
+  } finally {
+    await listening.shutdown();
+    await Deno.remove(dir, { recursive: true });
+  }
+});

@@ -112,7 +112,7 @@ Deno.test("config loads the example of the design into normalised settings", asy
   assertEquals<unknown>(config, {
     ...example,
     listen: { kind: "tcp", hostname: "0.0.0.0", port: 8080 },
-    admin: { listen: { kind: "tcp", hostname: "127.0.0.1", port: 9901 } },
+    admin: { listen: { kind: "tcp", hostname: "127.0.0.1", port: 9901 }, allowedHosts: [] },
     services: { cache: { driver: "memory", maxEntries: 10000, maxBytes: 67108864 } },
     maxFrameBytes: 8388608,
     log: {
@@ -212,11 +212,14 @@ Deno.test("config resolves sockets and directories against the file, not the wor
   });
   const dir = join(config.file, "..");
   assertEquals(config.listen, { kind: "unix", path: join(dir, "http.sock") });
-  assertEquals(config.admin, { listen: { kind: "unix", path: "/run/conduit/admin.sock" } });
+  assertEquals(config.admin, {
+    listen: { kind: "unix", path: "/run/conduit/admin.sock" },
+    allowedHosts: [],
+  });
   assertEquals(config.pluginsDir, join(dir, "../policy"));
   assertEquals((await loadWith({ admin: false })).admin, false);
   const anyPort = await loadWith({ listen: "127.0.0.1:0", admin: { listen: "127.0.0.1:0" } });
-  assertEquals(anyPort.admin, { listen: anyPort.listen });
+  assertEquals(anyPort.admin, { listen: anyPort.listen, allowedHosts: [] });
 });
 
 Deno.test("config reads every notation of an address to listen on", async () => {
@@ -424,7 +427,7 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
   ],
   [
     { admin: { port: 1 } },
-    "admin.port: unknown key, known here: listen",
+    "admin.port: unknown key, known here: listen, allowedHosts",
   ],
 
   [{ hookTimeoutMs: -1 }, "hookTimeoutMs: -1 is not an integer from 1 to 2147483647"],
@@ -490,6 +493,10 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
   [
     { log: { requestHeaders: ["user agent"] } },
     'log.requestHeaders[0]: "user agent" is not a name that HTTP allows (RFC 9110, 5.6.2)',
+  ],
+  [
+    { admin: { allowedHosts: ["*.example.com"] } },
+    'admin.allowedHosts[0]: "*.example.com" stands for many names; name each one',
   ],
   [{ log: { queryParameters: [1] } }, "log.queryParameters[0]: 1 is not a string"],
 
