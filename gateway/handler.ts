@@ -185,6 +185,7 @@ export class Handler {
       if (refused) return rejectionReply(refused, exchange, story);
 
       // 6. One round trip.
+      if (plan?.afterResponse.length === 0) release?.(); // it holds up nobody who has to go
       const wantsBody = readsBodies(plan?.afterResponse ?? []);
       const answer = await this.#needs.proxy.send(exchange, { managed, wantsPlainBody: wantsBody });
 

@@ -219,3 +219,27 @@ Deno.test("failure: a hook blocks its isolate past hardCeilingMs; requests whose
   assertEquals((await blocked).status, 200);
   assertPoliced(upstream);
 });
+
+Deno.test("a host with a burning thread ends while a request with which its hooks are done waits for its upstream", async () => {
+  const arrived = Promise.withResolvers<void>();
+  const held = Promise.withResolvers<void>();
+  await using upstream = echoUpstream({
+    async respond({ target }) {
+      if (target !== "/held") return undefined;
+      arrived.resolve();
+      await held.promise;
+      return undefined;
+    },
+  });
+  await using gateway = await wildGateway(upstream);
+  const [host = 0] = await gateway.hostPids();
+  const waiting = ask(gateway, "/held");
+  await arrived.promise;
+  await ask(gateway, "/loop");
+  await gateway.until(async () => !await isRunning(host), {
+    what: "the host's end",
+    withinMs: 20_000,
+  });
+  held.resolve();
+  assertEquals((await waiting).status, 200);
+});
