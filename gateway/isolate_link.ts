@@ -173,7 +173,9 @@ export class IsolateLink implements Peer {
     this.pending.add(pending);
     try {
       this.#connection.hold({ type: "hook", id, ...asked(pending.call) });
-      this.#flushSoon();
+      // Nobody else is on the way: nothing is gained by waiting for others.
+      if (this.pending.size === 1) this.#connection.flush();
+      else this.#flushSoon();
     } catch (error) {
       this.pending.delete(pending);
       pending.settle({ kind: "crashed", reason: errorText(error) }); // larger than a frame may be
