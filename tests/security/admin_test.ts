@@ -27,6 +27,9 @@ const CROSS = [
   "Origin: http://localhost",
   "origin:",
   "Sec-Fetch-Site: cross-site\r\nOrigin: https://evil.net",
+  // An image, a link: browsers send no Origin with these.
+  "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors",
+  "Sec-Fetch-Site: same-site",
 ];
 
 interface Ask {
@@ -70,6 +73,8 @@ const ASKS: readonly Ask[] = [
   })),
 ];
 
+const IS_OK = /"status": ?"ok"/;
+
 const GOOD = ["127.0.0.1", "127.0.0.1:PORT", "localhost", "localhost:PORT", "[::1]:PORT"];
 
 attackTest(
@@ -86,7 +91,7 @@ attackTest(
       const answer = await ask(send);
       const [first = 0, ...more] = statuses(answer);
       const isRefused = status.includes(first) && more.length === 0 &&
-        !answer.includes('"status":"ok"') && !/access-control-/i.test(answer);
+        !IS_OK.test(answer) && !/access-control-/i.test(answer);
       return isRefused ? "" : `${name}: ${answer}`;
     }));
     assertEquals(failures.filter(Boolean), []);
@@ -94,7 +99,17 @@ attackTest(
       const answer = await ask(
         `GET /healthz HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
       );
-      assert(answer.includes('"status":"ok"'), answer);
+      assert(IS_OK.test(answer), answer);
+    }
+    // The pages that there are, from the list of a 404.
+    const told = await ask("GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    const pages = [...told.matchAll(/\/[a-z]+\/?(?=[,"])/g)].map(([path]) => path);
+    assert(pages.length >= 2 && pages.includes("/readyz"), told);
+    for (const path of pages) {
+      for (const fields of ["Host: evil.net", "Host: localhost\r\nOrigin: http://localhost"]) {
+        const answer = await ask(`GET ${path} HTTP/1.1\r\n${fields}\r\nConnection: close\r\n\r\n`);
+        assertEquals(statuses(answer), [403], `${path} with ${fields}`);
+      }
     }
   },
 );

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { filesBelow, markdownTable, ROOT } from "./prose.ts";
+import { filesBelow, markdownTable, readDoc, ROOT } from "./prose.ts";
 
 /** What is tried, and what must come of it, by the number under which tests speak of it. */
 export const ATTACK_ROWS: Readonly<Record<number, readonly [attack: string, outcome: string]>> = {
@@ -68,17 +68,8 @@ export const ATTACK_ROWS: Readonly<Record<number, readonly [attack: string, outc
   34: ["clients that leave at any time", "the upstream request ends, 499 in the log"],
 };
 
-/** Rows about the sandbox are held by tests of another kind, in which a plugin is what attacks. */
-export const SANDBOX_ROWS: Readonly<Record<number, readonly [heldBy: string, variants: string]>> = {
-  22: [
-    "`tests/security/sandbox_files_test.ts`, `tests/security/sandbox_system_test.ts`, `tests/security/sandbox_network_test.ts`, `tests/security/sandbox_code_test.ts`, `tests/security/sandbox_socket_test.ts`",
-    "an attempt each",
-  ],
-  28: [
-    "`tests/e2e/failure_hooks_test.ts`, `tests/e2e/failure_isolates_test.ts`, `tests/security/sandbox_liveness_test.ts`, `tests/security/sandbox_memory_test.ts`",
-    "a plugin each",
-  ],
-};
+/** Rows about the sandbox: a plugin is what attacks there, and tests name the row as `(attack 22)`. */
+export const SANDBOX_ROWS: readonly number[] = [22, 28];
 export const MIN_VARIANTS = 5;
 
 /** One row as one test holds it. */
@@ -128,15 +119,26 @@ export async function readHeldRows(): Promise<HeldRow[]> {
   return JSON.parse(text);
 }
 
+/** The files with tests of a row about the sandbox. */
+export async function sandboxFiles(row: number): Promise<string[]> {
+  const files = await filesBelow("tests/security");
+  const texts = await Promise.all(files.map(readDoc));
+  return files.filter((_, at) => texts[at]?.includes(`(attack ${row})`));
+}
+
 /** The table of `docs/security-corpus.md`. */
 export async function corpusTable(): Promise<string> {
-  const byRow = Object.groupBy(await readHeldRows(), ({ row }) => row);
-  const rows = Object.entries(ATTACK_ROWS).map(([row, [attack, outcome]]) => {
-    const its = byRow[Number(row)] ?? [];
-    const files = [...new Set(its.map(({ file }) => `\`${file}\``))].join(", ");
-    const variants = its.reduce((sum, each) => sum + each.variants, 0);
-    return [row, attack, outcome, ...SANDBOX_ROWS[Number(row)] ?? [files, String(variants)]];
-  });
+  const held = await readHeldRows();
+  const rows = await Promise.all(
+    Object.entries(ATTACK_ROWS).map(async ([row, [attack, outcome]]) => {
+      const its = held.filter((each) => each.row === Number(row));
+      const isSandbox = SANDBOX_ROWS.includes(Number(row));
+      const files = isSandbox ? await sandboxFiles(Number(row)) : its.map(({ file }) => file);
+      const variants = its.reduce((sum, each) => sum + each.variants, 0);
+      const names = [...new Set(files)].map((file) => `\`${file}\``).join(", ");
+      return [row, attack, outcome, names, isSandbox ? "a plugin each" : String(variants)];
+    }),
+  );
   return markdownTable(["Row", "Attack", "Outcome", "Held by", "Variants"], rows);
 }
 
