@@ -106,7 +106,7 @@ Deno.test("the image's own steps, done by hand, make a gateway that serves, is h
   await using gateway = await testGateway({
     program,
     clearEnv: true,
-    env: { CACHE_DIRECTORY: inside("/opt/cache"), HOME: "/nonexistent" },
+    env: { CACHE_DIRECTORY: inside("/opt/cache"), HOME: "/proc/nonexistent" },
     config: {
       ...PATIENT,
       admin: { listen: "unix:./admin.sock" },

@@ -66,6 +66,7 @@ Deno.test("conduit schema takes the configurations of the examples and the docum
   const texts = [
     await readDoc("examples/init/conduit.config.json"),
     await readDoc("examples/three-services/conduit.config.json"),
+    await readDoc("examples/three-services/compose.config.json"),
   ];
   for (
     const doc of ["README.md", "docs/configuration.md", "docs/plugins.md", "docs/migrating.md"]

@@ -113,8 +113,13 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
       config: { ...PATIENT, routes: [{ path: "/*", upstream: "http://127.0.0.1:9" }] },
       plugins: { "001-key.ts": PLUGIN.replace("ctx.reject(401", "ctx.refuse(401") },
     });
-    await gateway.waitForLog(({ message }) =>
-      message.includes("Property 'refuse' does not exist on type 'GatewayContext'")
+    await gateway.waitForLog(
+      ({ message }) =>
+        message.includes("Property 'refuse' does not exist on type 'GatewayContext'"),
+      {
+        what: "the type error",
+        withinMs: 60_000, // a check on a busy machine
+      },
     );
   },
 
