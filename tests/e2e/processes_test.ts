@@ -358,7 +358,8 @@ Deno.test("processes: lines of the log that they share come out whole, however s
       writeSharedLog(Array.from({ length: 40 }, (_, each) => line(100 + (at * 37 + each * 101) % 900)).join(""));
     }`;
   await using dir = await scratch({ "write.ts": script });
-  const write = `"${Deno.execPath()}" run -A "${join(dir.path, "write.ts")}"`;
+  const config = join(ROOT, "deno.json"); // names the packages that modules of the gateway import
+  const write = `"${Deno.execPath()}" run -A --config "${config}" "${join(dir.path, "write.ts")}"`;
   const child = new Deno.Command("sh", {
     args: ["-c", `${write} a & ${write} b & wait`],
     stdout: "piped",
