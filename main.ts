@@ -44,7 +44,8 @@ import { Gateway } from "./gateway/server.ts";
 import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
 import { ServiceManager } from "./gateway/service_manager.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
-import { startTelemetry } from "./gateway/telemetry.ts";
+import { startTelemetry, type Telemetry } from "./gateway/telemetry.ts";
+import { warnOfUnreadVariables } from "./gateway/unread_variables.ts";
 import { denoWord, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
 import { packagedFiles, type ProgramFiles, sourceFiles } from "./plugin-host/program_files.ts";
 import { PROTOCOL_VERSION } from "./protocol/messages.ts";
@@ -110,7 +111,7 @@ async function run(configFile: string): Promise<number> {
   const service = new ServiceManager(env, log);
   const reloader = new Reloader(log, service);
   onHangup(() => reloader.request());
-  startTelemetry(); // for what Deno traces of the admin listener
+  telemetry(log); // for what Deno traces of the admin listener
   const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
   try {
     const { version } = project;
@@ -128,6 +129,13 @@ async function run(configFile: string): Promise<number> {
   } finally {
     flush();
   }
+}
+
+function telemetry(log: Log): Telemetry | undefined {
+  const started = startTelemetry();
+  const { standalone } = Deno.build;
+  warnOfUnreadVariables(log, { standalone, env, traces: started !== undefined });
+  return started;
 }
 
 /** One of the processes that `run` starts where the configuration wants several. */
@@ -161,7 +169,7 @@ async function serve(
       ...await gatewayOptions({ log, print: dev ? print : undefined }),
       sharesPort: membership !== undefined,
       pages: membership?.pages ?? {},
-      telemetry: startTelemetry(),
+      telemetry: telemetry(log),
       configureLog: dev ? undefined : configure,
     };
     const runtime = await openPluginRuntime(config, options);

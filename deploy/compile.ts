@@ -10,10 +10,12 @@ import project from "../deno.json" with { type: "json" };
 import { EMBEDDED } from "../gateway/shipped.ts";
 import { ALONE_FLAGS, deno, RELEASE_FLAGS, sha256, stage, type Target, TARGETS } from "./stage.ts";
 
-const USAGE = `usage: deno task compile [--target TARGET]... [--slim] [--level N] [--out DIR]
+const USAGE =
+  `usage: deno task compile [--target TARGET]... [--slim] [--traces] [--level N] [--out DIR]
 
   --target TARGET  ${Object.keys(TARGETS).join(", ")}, or "all"; default: this machine's
   --slim           without the Deno CLI: conduit-slim
+  --traces         exports traces, always: Deno reads OTEL_DENO here, and not where the executable runs
   --level N        of zstd, 1 to 19, default 19
   --out DIR        default: dist
 `;
@@ -21,13 +23,19 @@ const USAGE = `usage: deno task compile [--target TARGET]... [--slim] [--level N
 export interface CompileOptions {
   readonly targets: readonly Target[];
   readonly slim: boolean;
+  readonly traces: boolean;
   readonly level: number;
   readonly out: string;
 }
 
 /** The name of an executable for `target`. */
-export function executableName(target: Target, { slim = false } = {}): string {
-  return `conduit${slim ? "-slim" : ""}-${project.version}-${target}`;
+export function executableName(target: Target, { slim = false, traces = false } = {}): string {
+  return `conduit${slim ? "-slim" : ""}${traces ? "-traces" : ""}-${project.version}-${target}`;
+}
+
+/** What Deno writes into an executable: the one's traces are on, the other's are off, whatever the environment says here. */
+function tracing(traces: boolean): Record<string, string> {
+  return { OTEL_DENO: `${traces}`, OTEL_DENO_CONSOLE: "ignore", OTEL_DENO_METRICS: "false" };
 }
 
 /**
@@ -35,7 +43,7 @@ export function executableName(target: Target, { slim = false } = {}): string {
  * @returns the paths of the executables
  */
 export async function compile(
-  { targets, slim, level, out }: CompileOptions,
+  { targets, slim, traces, level, out }: CompileOptions,
   tell: (text: string) => void = () => {},
 ): Promise<string[]> {
   await Deno.mkdir(out, { recursive: true });
@@ -44,7 +52,7 @@ export async function compile(
     const dir = await Deno.makeTempDir({ prefix: "conduit-stage-" });
     try {
       await stage(dir, { target, slim, level });
-      const path = join(await Deno.realPath(out), executableName(target, { slim }));
+      const path = join(await Deno.realPath(out), executableName(target, { slim, traces }));
       const { stderr } = await deno([
         "compile",
         `--target=${target}`,
@@ -53,7 +61,7 @@ export async function compile(
         `--include=${join(dir, EMBEDDED)}`,
         `--output=${path}`,
         join(dir, "main.mjs"),
-      ]);
+      ], tracing(traces));
       tell(stderr);
       made.push(path);
     } finally {
@@ -78,10 +86,11 @@ async function writeSums(out: string): Promise<void> {
 
 function parse(args: readonly string[]): CompileOptions | undefined {
   const targets = new Set<Target>();
-  let [slim, level, out] = [false, 19, "dist"];
+  let [slim, traces, level, out] = [false, false, 19, "dist"];
   for (let at = 0; at < args.length; at++) {
     const [flag = "", attached] = (args[at] as string).split(/=(.*)/s, 2);
     if (flag === "--slim") slim = true;
+    else if (flag === "--traces") traces = true;
     else {
       const value = attached ?? args[++at];
       if (value === undefined) return undefined;
@@ -94,7 +103,7 @@ function parse(args: readonly string[]): CompileOptions | undefined {
     }
   }
   if (targets.size === 0) targets.add(Deno.build.target as Target);
-  return { targets: [...targets], slim, level, out };
+  return { targets: [...targets], slim, traces, level, out };
 }
 
 if (import.meta.main) {

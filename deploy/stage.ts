@@ -95,10 +95,11 @@ async function denoFor(target: Target): Promise<string> {
 /** Runs this Deno in the project's folder. @throws {Error} with what it said */
 export async function deno(
   args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly stdout: string; readonly stderr: string }> {
   const output = await new Deno.Command(Deno.execPath(), {
     args: [...args],
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
     cwd: ROOT,
     stdin: "null",
   }).output();

@@ -12,10 +12,14 @@ import { ROOT } from "./support/prose.ts";
 const TARGET = Deno.build.target as Target;
 
 async function task(...args: string[]) {
+  return await taskWith({}, ...args);
+}
+
+async function taskWith(env: Readonly<Record<string, string>>, ...args: string[]) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["task", "--quiet", "compile", ...args],
     cwd: ROOT,
-    env: { DENORT_BIN: "/bin/true", NO_COLOR: "1" },
+    env: { DENORT_BIN: "/bin/true", NO_COLOR: "1", ...env },
     stdin: "null",
   }).output();
   const text = new TextDecoder();
@@ -92,6 +96,25 @@ Deno.test("deno task compile embeds every file that is staged, byte for byte, an
     cwd: out.path,
   }).output();
   assert(check.success, new TextDecoder().decode(check.stdout));
+});
+
+Deno.test("whether an executable exports traces is an option of deno task compile, and not what its environment says", async () => {
+  await using out = await scratch();
+  for (
+    const [options, env, isOn] of [[[], { OTEL_DENO: "true" }, false], [
+      ["--traces"],
+      {},
+      true,
+    ]] as const
+  ) {
+    const { code, stdout, stderr } = await taskWith(env, "--slim", ...options, "--out", out.path);
+    assertEquals(code, 0, stderr);
+    assertEquals(stdout.includes("-traces-"), isOn);
+    const text = new TextDecoder("latin1").decode(await Deno.readFile(stdout.trim()));
+    const [, written = ""] = /"otel_config":({[^}]*})/.exec(text) ?? [];
+    const { tracing_enabled, metrics_enabled, console } = JSON.parse(written);
+    assertEquals([tracing_enabled, metrics_enabled, console], [isOn, false, "Ignore"]);
+  }
 });
 
 for (

@@ -52,7 +52,13 @@ export const NO_DENORT = await hasDenort()
 export async function executable(): Promise<Packaged> {
   const dir = await Deno.makeTempDir({ prefix: "conduit-test-" });
   const target = Deno.build.target as Target;
-  const [command = ""] = await compile({ targets: [target], slim: false, level: LEVEL, out: dir });
+  const [command = ""] = await compile({
+    targets: [target],
+    slim: false,
+    traces: false,
+    level: LEVEL,
+    out: dir,
+  });
   return {
     dir,
     program: { command, args: [] },
