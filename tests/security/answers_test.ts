@@ -4,6 +4,7 @@ import { statuses } from "../support/attack.ts";
 import { attackTest } from "../support/attack_rows.ts";
 import { rawExchange, testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
+import { rawClient } from "../support/raw_client.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
 
 /** What a client would take for one more answer, if it stood where no body may be. */
@@ -154,6 +155,69 @@ attackTest(
         [...bodies],
         text.slice(0, 2000),
       );
+    }
+  },
+);
+
+interface Remainder {
+  readonly name: string;
+  readonly path: string;
+  readonly status: number;
+  readonly isChunked: boolean;
+}
+
+/** Answers that come before the body is there, and who gives them. */
+const EARLY: readonly Remainder[] = [
+  { name: "the upstream", path: "/early", status: 200 },
+  { name: "a hook", path: "/rejected", status: 401 },
+  { name: "the router", path: "/none", status: 404 },
+  { name: "the path", path: "/%zz", status: 400 },
+  { name: "the method", path: "/only-get", status: 405 },
+].flatMap((row) => [false, true].map((isChunked) => ({ ...row, isChunked })));
+
+attackTest(
+  "attack 6: what comes of a body when its answer is out is never the next request",
+  { 6: EARLY },
+  async (rows) => {
+    await using upstream = rawUpstream(async (conn) => {
+      for (;;) {
+        const { target, method } = await conn.readHead();
+        await conn.send(`HTTP/1.1 200 OK\r\ncontent-length: ${target.length}\r\n\r\n${target}`);
+        if (method === "POST") return await conn.ended();
+      }
+    });
+    await using gateway = await testGateway({
+      config: {
+        ...PATIENT,
+        routes: ["/early", "/rejected", "/only-get", "/smuggled", "/after"].map((path) => ({
+          path,
+          upstream: upstream.url,
+          methods: path === "/only-get" ? ["GET"] : ["GET", "POST"],
+        })),
+      },
+      plugins: {
+        "001-x.ts": `export default { readsBodies: false, beforeRequest(ctx) {
+          if (ctx.request.path === "/rejected") ctx.reject(401, "no");
+        } };`,
+      },
+    });
+    for (const { name, path, status, isChunked } of rows) {
+      const hidden = get("/smuggled");
+      const size = hidden.length + 1;
+      const [framing, first, last] = isChunked
+        ? ["Transfer-Encoding: chunked", `${size.toString(16)}\r\nx`, "\r\n0\r\n\r\n"]
+        : [`Content-Length: ${size}`, "x", ""];
+      using client = await rawClient(gateway.port);
+      await client.send(`POST ${path} HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n${first}`);
+      const what = `${name}, ${framing}`;
+      assertEquals((await client.response()).status, status, what);
+      // The rest of the body, and then a request: answered, or the connection is closed.
+      await client.send(hidden + last + get("/after")).catch(() => {});
+      const after = await client.response().catch(() => undefined);
+      assertEquals(after?.text ?? "/after", "/after", what);
+    }
+    for (const { received } of upstream.connections) {
+      assertEquals(received.includes("/smuggled HTTP"), false, received);
     }
   },
 );

@@ -88,6 +88,10 @@ const LENGTHS: readonly Attack[] = [
     "Transfer-Encoding: chunked\r\nContent-Length: 6",
     "Content-Length: 0\r\nTransfer-Encoding: chunked",
     "Transfer-Encoding: chunked\r\nX: y\r\ncontent-length: 5",
+    // A bare LF ends a line for some, and hides the next field for others.
+    "Content-Length: 5\nTransfer-Encoding: chunked",
+    "Content-Length: 5\r\nX: y\nTransfer-Encoding: chunked",
+    "X: y\nTransfer-Encoding: chunked\r\nContent-Length: 5",
   ].map((fields) => refused(fields, `0\r\n\r\n${HIDDEN}`)),
   // CL.0 and 0.CL: what some servers take for no body is none of the next request either.
   ...["DELETE", "OPTIONS"].map((method) => carried(`the body of a ${method}`, withBody(method))),
@@ -130,6 +134,14 @@ const CODINGS: readonly Attack[] = [
     name: `chunked in HTTP/1.0 ${length}`,
     send: post(`${length}Transfer-Encoding: chunked`, CHUNKED_5 + HIDDEN).replace("1.1", "1.0"),
     answers: [400],
+  })),
+  ...["GET", "HEAD", "DELETE"].map((method): Attack => ({
+    name: `a chunk of a ${method}`,
+    send: `${method} /api/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${
+      chunk(HIDDEN)
+    }0\r\n\r\n`,
+    answers: [200],
+    reaches: ["/api/x"],
   })),
   // RFC 9112 §7: codings have no case, and blanks around a value are none of it.
   ...["CHUNKED", "chunked\t", "\tchunked"].map((coding): Attack => ({
