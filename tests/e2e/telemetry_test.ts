@@ -57,7 +57,7 @@ for (const hookDispatch of ["per-hook", "per-phase"]) {
       respond: () => new Response("ok", { headers: { "x-answer": "s3cr3t-answer" } }),
     });
     await using gateway = await testGateway({
-      env: collector.env,
+      env: { ...collector.env, OTEL_DENO_METRICS: "true", OTEL_METRIC_EXPORT_INTERVAL: "200" },
       config: { ...PATIENT, hookDispatch, routes: [{ path: "/api/*", upstream: upstream.url }] },
       plugins: {
         "001-auth.ts": `export default {
@@ -157,8 +157,7 @@ Deno.test("telemetry: failures are told by their code; a client's mistake is no 
   const { port: deadPort } = closed.addr;
   closed.close();
   await using gateway = await testGateway({
-    // Deno's own metrics name the host of a target as the client wrote it (docs/operations.md).
-    env: { ...collector.env, OTEL_DENO_METRICS: "false" },
+    env: collector.env,
     config: {
       hookTimeoutMs: 1000,
       hardCeilingMs: 20_000,
