@@ -167,18 +167,18 @@ export class HookChain {
     result: HookResult | { readonly action: string; readonly durationMs: number },
   ): void {
     const answered = "id" in result ? result : undefined;
-    const step = {
-      plugin: plugin.name,
-      hook,
-      action: answered ? actionOf(answered) : result.action,
-      durationMs: result.durationMs,
-    };
-    this.#exchange.steps.push({ ...step, result: answered });
+    const action = answered ? actionOf(answered) : result.action;
+    const { durationMs } = result;
+    const step = { plugin: plugin.name, hook, action, durationMs, result: answered };
+    this.#exchange.steps.push(step);
     this.#exchange.facts.span?.hook(step);
     if (!this.#needs.showsWay) return;
     this.#needs.log.debug("plugin proposed", {
       traceId: this.#exchange.facts.traceId,
-      ...step,
+      plugin: plugin.name,
+      hook,
+      action,
+      durationMs,
       ...(answered ? proposal(answered) : {}),
     });
   }
