@@ -104,17 +104,17 @@ async function rage(
 ): Promise<StormReport> {
   await using storm = await Storm.start(group[0]?.gateway);
   const phases: PhaseReport[] = [];
-  const round = async (size: "short" | "long") => {
+  const round = async (eventsOf: (phase: Phase) => number) => {
     for (const phase of group) {
       say(`${phase.name} …`);
-      phases.push(await runPhase(storm, phase, phase[size]));
+      phases.push(await runPhase(storm, phase, eventsOf(phase)));
     }
   };
   await warmUp(storm);
-  if (isLong) await round("short");
+  if (isLong) await round(({ atOnce, long, short }) => atOnce ? long : short);
   const garbageMiB = isLong ? 0 : YOUNG_MIB;
   const before = await usual(storm, SAMPLES - 1);
-  do await round(isLong ? "long" : "short"); while (Date.now() < until);
+  do await round((phase) => isLong ? phase.long : phase.short); while (Date.now() < until);
   say("until it is calm …");
   const after = await settled(storm, { before, garbageMiB });
   const { code: exitCode, inFlight, orphans } = await storm.end();

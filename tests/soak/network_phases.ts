@@ -84,6 +84,7 @@ const slowHeads: Phase = {
   name: "slow-heads",
   short: 200,
   long: 2000,
+  atOnce: true,
   async run(storm, load, events) {
     await using stack = new AsyncDisposableStack();
     const wires: Wire[] = [];

@@ -12,6 +12,8 @@ export interface Phase {
   /** How many events: in CI, and in a long run. */
   readonly short: number;
   readonly long: number;
+  /** Its events come at the same time: a process is warm for a long run only when it has met all of them once. */
+  readonly atOnce?: boolean;
   /** Routes beside or in the place of the calm ones. */
   readonly lanes?: readonly Lane[];
   /** Needs a gateway of its own, started like this. */
