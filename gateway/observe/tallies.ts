@@ -20,26 +20,29 @@ interface FamilyOptions {
   readonly labelNames: readonly string[];
 }
 
-/** The series of a family by their labels, in the registry under its name. */
+/** The series of a family by their labels. */
 class Family<T> {
   readonly #labelNames: readonly string[];
   readonly #create: () => T;
-  readonly series: { readonly labels: Labels; readonly value: T }[] = [];
+  readonly #series = new Map<string, { readonly labels: Labels; readonly value: T }>();
 
   constructor(labelNames: readonly string[], create: () => T) {
     this.#labelNames = labelNames;
     this.#create = create;
   }
 
-  /** The series with these labels, to be kept by who fills it; the same one each time. */
+  get series(): { readonly labels: Labels; readonly value: T }[] {
+    return [...this.#series.values()];
+  }
+
+  /** The series with these labels, the same one each time; who fills it often keeps it. */
   labels(...values: readonly string[]): T {
-    const known = this.series.find(({ labels }) =>
-      this.#labelNames.every((name, at) => labels[name] === values[at])
-    );
+    const key = JSON.stringify(values);
+    const known = this.#series.get(key);
     if (known) return known.value;
     const labels = Object.fromEntries(this.#labelNames.map((name, at) => [name, values[at] ?? ""]));
     const value = this.#create();
-    this.series.push({ labels, value });
+    this.#series.set(key, { labels, value });
     return value;
   }
 }

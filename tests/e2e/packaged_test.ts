@@ -8,6 +8,7 @@ import { sha256 } from "../../deploy/stage.ts";
 import { conduit, configText, scratch } from "../support/conduit.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { type Program, testGateway } from "../support/gateway.ts";
+import { scrape } from "../support/metrics.ts";
 import { executable, NO_DENORT, packaged } from "../support/packaged.ts";
 import { PATIENT } from "../support/patient.ts";
 
@@ -47,6 +48,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
       assertEquals([refused.status, (await refused.json()).error.message], [401, "no key"]);
       const allowed = await gateway.fetch("/x", { headers: { "x-key": "1" } });
       assertEquals((await allowed.json()).headers["x-checked"], "yes");
+      assertMatch((await scrape(gateway)).text, /^conduit_info\{/m);
       const unpacked = gateway.logs.find(({ message }) => /^Deno is unpacked/.test(message));
       const [host = 0] = await gateway.hostPids();
       assertEquals(await Deno.readLink(`/proc/${host}/exe`), unpacked?.path);

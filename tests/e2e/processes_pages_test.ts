@@ -7,14 +7,22 @@ import { PATIENT } from "../support/patient.ts";
 
 const PLUGINS = { "001-a.ts": "export default { readsBodies: false, beforeRequest() {} };" };
 
-async function twoProcesses(upstream: string): Promise<TestGateway> {
+async function twoProcesses(
+  upstream: string,
+  { config = {}, ...more }: {
+    readonly config?: Readonly<Record<string, unknown>>;
+    readonly env?: Readonly<Record<string, string>>;
+  } = {},
+): Promise<TestGateway> {
   const gateway = await testGateway({
+    ...more,
     plugins: PLUGINS,
     config: {
       processes: 2,
       pluginPoolSize: 1,
       ...PATIENT,
       routes: [{ path: "/*", upstream }],
+      ...config,
     },
   });
   await gateway.waitForLog(says("all gateway processes have been started"));
@@ -95,6 +103,22 @@ Deno.test("processes: /trace of the parent finds a request, whichever process se
   const times = requests.map(({ time }: { time: string }) => time);
   assertEquals([times.length, times.toSorted().toReversed()], [asked, times]);
   assertEquals((await fetch(`${gateway.adminUrl}/trace/none`)).status, 404);
+});
+
+Deno.test("processes: /plugins of the parent has a page for each process, and /config is the file's, without secrets", async () => {
+  await using gateway = await twoProcesses("http://127.0.0.1:1", {
+    config: { pluginConfig: { "001-a": { greeting: "hello ${APP_PASSWORD}" } } },
+    env: { APP_PASSWORD: "hunter2" },
+  });
+  const { processes } = await adminPage(gateway, "/plugins");
+  const pids = (await gateway.hostPids()).toSorted((a, b) => a - b);
+  const pidsOf = processes.map(({ pid }: { pid: number }) => pid);
+  assertEquals(pidsOf.toSorted((a: number, b: number) => a - b), pids);
+  assertEquals(new Set(processes.map((each: { hostPid: number }) => each.hostPid)).size, 2);
+  for (const { plugins: [plugin] } of processes) assertEquals(plugin.name, "001-a");
+  const config = await adminPage(gateway, "/config");
+  assertEquals(config.pluginConfig, { "001-a": { greeting: "hello ***" } });
+  assertEquals([config.listen, config.admin.listen], ["127.0.0.1:0", "127.0.0.1:0"]);
 });
 
 Deno.test({
