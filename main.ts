@@ -45,7 +45,7 @@ import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
 import { ServiceManager } from "./gateway/service_manager.ts";
 import type { StartResult } from "./gateway/supervisor.ts";
 import { startTelemetry, type Telemetry } from "./gateway/telemetry.ts";
-import { warnOfUnreadVariables } from "./gateway/unread_variables.ts";
+import { warnOfNoTraces } from "./gateway/traces_asked.ts";
 import { denoWord, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
 import { packagedFiles, type ProgramFiles, sourceFiles } from "./plugin-host/program_files.ts";
 import { PROTOCOL_VERSION } from "./protocol/messages.ts";
@@ -134,7 +134,7 @@ async function run(configFile: string): Promise<number> {
 function telemetry(log: Log): Telemetry | undefined {
   const started = startTelemetry();
   const { standalone } = Deno.build;
-  warnOfUnreadVariables(log, { standalone, env, traces: started !== undefined });
+  warnOfNoTraces(log, { standalone, env, traces: started !== undefined });
   return started;
 }
 

@@ -58,6 +58,8 @@ export async function compile(
         `--target=${target}`,
         ...ALONE_FLAGS,
         ...RELEASE_FLAGS,
+        // It would lie below a name that everybody knows in the folder for temporary files, where others may put one first.
+        "--no-code-cache",
         `--include=${join(dir, EMBEDDED)}`,
         `--output=${path}`,
         join(dir, "main.mjs"),

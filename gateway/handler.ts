@@ -68,6 +68,8 @@ export interface Visit extends Listed<Visit> {
   readonly arrival: Arrival;
   readonly story: Story;
   status: number;
+  /** Whether the whole response is out. */
+  isDelivered: boolean;
 }
 
 export class Handler {
@@ -93,14 +95,16 @@ export class Handler {
       span: this.#needs.telemetry?.request(request.method),
     };
     const story: Story = { path: "-", sentBytes: 0 };
-    const visit: Visit = { arrival, story, status: 503 };
+    const visit: Visit = { arrival, story, status: 503, isDelivered: false };
     this.#visits.add(visit);
     this.#needs.observer.began();
     const reply = await this.#answer(arrival, story);
     const { status, body } = reply;
     visit.status = status;
-    const finish = () => this.#finish(visit);
-    info.completed.then(finish, finish);
+    info.completed.then(() => {
+      visit.isDelivered = true;
+      this.#finish(visit);
+    }, () => this.#finish(visit));
     if (body instanceof Uint8Array && !isBodiless(request.method, status)) {
       story.sentBytes = body.length;
     }
@@ -127,8 +131,11 @@ export class Handler {
   }
 
   #finish(visit: Visit): void {
-    const { arrival, story, status } = visit;
-    if (this.#visits.delete(visit)) this.#needs.observer.ended(arrival, story, status);
+    if (!this.#visits.delete(visit)) return;
+    const { arrival, story, status, isDelivered } = visit;
+    // The signal alone does not tell: without `no-legacy-abort` Deno aborts it for every request that ends.
+    const hasLeft = !isDelivered && arrival.request.signal.aborted;
+    this.#needs.observer.ended(arrival, story, hasLeft ? 499 : status);
   }
 
   async #answer(arrival: Arrival, story: Story): Promise<Reply> {

@@ -70,6 +70,7 @@ Deno.test("deno task compile embeds every file that is staged, byte for byte, an
     assert(executable.indexOf(bytes) >= 0, `${name} is not in the executable`);
     assert(executable.indexOf(`"${name.split("/").at(-1)}"`) >= 0, `${name} has no name in it`);
   }
+  assert(executable.indexOf('"code_cache_key":null') >= 0, "it would read a cache from /tmp");
   const manifest: Manifest = JSON.parse(
     new TextDecoder().decode(files.get("embedded/manifest.json")),
   );

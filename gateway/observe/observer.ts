@@ -30,11 +30,10 @@ export class Observer {
     this.#needs.metrics.requestBegan();
   }
 
-  /** @param decided the status that was decided on; a client that left is a 499 */
-  ended(arrival: Arrival, story: Story, decided: number): void {
+  /** @param status 499 where the client left before it had its answer */
+  ended(arrival: Arrival, story: Story, status: number): void {
     const { accessLog, metrics } = this.#needs;
     const { request } = arrival;
-    const status = request.signal.aborted ? 499 : decided;
     const durationMs = performance.now() - arrival.startedAt;
     const { exchange } = story;
     metrics.requestEnded({

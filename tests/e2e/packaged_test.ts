@@ -216,6 +216,28 @@ Deno.test("conduit-slim, staged, runs the plugin host on the Deno of PATH and wa
   assertEquals(warning?.path, join(home.path, "bin/deno"));
 });
 
+Deno.test("what is released tells a request that ended well from one whose client left, also where Deno's no-legacy-abort has no effect", async () => {
+  await using staged = await packaged({ slim: true });
+  await using upstream = echoUpstream();
+  const { command, args } = staged.program;
+  const program = { command, args: args.filter((each) => each !== "--unstable-no-legacy-abort") };
+  assertEquals(program.args.length, args.length - 1);
+  await using gateway = await testGateway({
+    program,
+    env: { CONDUIT_DENO: Deno.execPath() },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+    plugins: { "001-key.ts": PLUGIN },
+  });
+  const answers = [["/a", {}, 401], ["/b", { "x-key": "1" }, 200]] as const;
+  for (const [path, headers, status] of answers) {
+    const response = await gateway.fetch(path, { headers });
+    assertEquals(response.status, status);
+    await response.body?.cancel();
+    const line = await gateway.waitForLog((line) => line.path === path && "durationMs" in line);
+    assertEquals(line.status, status);
+  }
+});
+
 Deno.test({
   name: `what is released, as one executable${NO_DENORT ?? ""}`,
   ignore: NO_DENORT !== undefined,
