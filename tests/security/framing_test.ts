@@ -21,7 +21,12 @@ const chunked = (body: string) => post("Transfer-Encoding: chunked", body);
 
 /** Refused with one answer: whatever stands behind it on the connection is never read as a request. */
 function refused(fields: string, body: string): Attack {
-  return { name: JSON.stringify(fields), send: post(fields, body), answers: [[400, 501]] };
+  return {
+    name: JSON.stringify(fields),
+    send: post(fields, body),
+    answers: [[400, 501]],
+    closes: true,
+  };
 }
 
 /** One request, with `HIDDEN` as its body, whatever else is said of it. */
@@ -75,7 +80,7 @@ const LENGTHS: readonly Attack[] = [
     "Content-Length:\r\n 5",
   ].map((fields) => refused(fields, `hello${HIDDEN}`)),
   // Two that agree are one length to every reader, so what follows is no part of it.
-  refused("Content-Length: 5\r\nContent-Length: 5", "hello"),
+  { ...refused("Content-Length: 5\r\nContent-Length: 5", "hello"), closes: false },
   ...[
     "Content-Length: -5",
     "Content-Length: 0x10",
@@ -129,11 +134,13 @@ const CODINGS: readonly Attack[] = [
     "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
     "X: a\rTransfer-Encoding: chunked",
   ].map((fields) => refused(fields, CHUNKED_5 + HIDDEN)),
-  refused("Transfer-Encoding: gzip, chunked", CHUNKED_5),
+  // Chunked to every reader; what was coded would be lost.
+  { ...refused("Transfer-Encoding: gzip, chunked", CHUNKED_5), closes: false },
   ...["", "Content-Length: 5\r\n"].map((length): Attack => ({
     name: `chunked in HTTP/1.0 ${length}`,
     send: post(`${length}Transfer-Encoding: chunked`, CHUNKED_5 + HIDDEN).replace("1.1", "1.0"),
     answers: [400],
+    closes: true,
   })),
   ...["GET", "HEAD", "DELETE"].map((method): Attack => ({
     name: `a chunk of a ${method}`,
@@ -227,6 +234,7 @@ const HEADS: readonly Attack[] = [
     name: JSON.stringify(line),
     send: `${line}\r\nHost: a\r\n\r\n${HIDDEN}`,
     answers: [400],
+    closes: true,
   })),
   ...["X: y\r\n folded: z", "X: a\0b", "X: a\rb", "X y: z", ": z", "no colon"].map((fields) =>
     refused(fields, HIDDEN)

@@ -82,7 +82,12 @@ const SIZES: readonly Attack[] = [
   ["a URL of 64 KiB", `GET /api/${"y".repeat(65_536)} HTTP/1.1\r\nHost: a\r\n\r\n`],
   ["a query of 64 KiB", `GET /api/x?${"y".repeat(65_536)} HTTP/1.1\r\nHost: a\r\n\r\n`],
   ["a method of 64 KiB", `${"G".repeat(65_536)} /api/x HTTP/1.1\r\nHost: a\r\n\r\n`],
-].map(([name = "", send = ""]): Attack => ({ name, send, answers: [[400, 414, 431]] }));
+].map(([name = "", send = ""]): Attack => ({
+  name,
+  send,
+  answers: [[400, 414, 431]],
+  closes: true,
+}));
 
 attackTest(
   "attacks 14 and 23: a host that is not one host, a target that names another one, heads that are too large",

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { rawExchange, type TestGateway } from "./gateway.ts";
+import { rawConversation, type TestGateway } from "./gateway.ts";
 import type { RawRequest, RawUpstream } from "./raw_upstream.ts";
 
 export interface Attack {
@@ -16,6 +16,8 @@ export interface Attack {
   readonly answers: readonly (number | readonly number[])[];
   /** Just as good: where it depends on how far the server had read. */
   readonly answersMayBe?: readonly number[];
+  /** The gateway has to end the connection behind the last answer. */
+  readonly closes?: boolean;
   /** The target of each request that the upstream may see; none unless given. */
   readonly reaches?: readonly string[];
   readonly check?: (outcome: AttackOutcome) => void;
@@ -37,12 +39,15 @@ export async function assertRepelled(
   const failures = await Promise.all(attacks.map(async (attack, index) => {
     const id = `attack-${index}-`;
     const send = attack.send.replace("\r\n", `\r\nX-Attack: ${id}\r\n`);
-    const received = await rawExchange(gateway.port, bytes(send), { quietMs: 700 });
+    const { received, isClosed } = await rawConversation(gateway.port, bytes(send), {
+      quietMs: 700,
+    });
     const seen = upstream.requests.filter((each) => each.header("x-attack") === id);
     try {
       const answers = statuses(received);
       if (answers.join() !== attack.answersMayBe?.join()) assertAnswers(answers, attack.answers);
       assertEquals(seen.map((each) => each.target), attack.reaches ?? []);
+      if (attack.closes) assert(isClosed, "the connection is still open");
       attack.check?.({ received, seen });
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);

@@ -305,14 +305,24 @@ export async function isRunning(pid: number): Promise<boolean> {
   return stat !== "" && !/\) [ZX] /.test(stat);
 }
 
-/** Sends raw bytes on a new connection and reads until the peer closes, or has been silent for `quietMs`. */
+/** What `rawConversation` gives, without how it ended. */
 export async function rawExchange(
   port: number,
   request: string | Uint8Array,
-  { quietMs = 300 } = {},
+  options: { readonly quietMs?: number } = {},
 ): Promise<string> {
+  return (await rawConversation(port, request, options)).received;
+}
+
+/** Sends raw bytes on a new connection and reads until the peer closes, or has been silent for `quietMs`. */
+export async function rawConversation(
+  port: number,
+  request: string | Uint8Array,
+  { quietMs = 300 }: { readonly quietMs?: number } = {},
+): Promise<{ readonly received: string; readonly isClosed: boolean }> {
   const conn = await Deno.connect({ hostname: "127.0.0.1", port });
   let received = "";
+  let isClosed = true;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const close = () => {
     try {
@@ -325,7 +335,10 @@ export async function rawExchange(
     await conn.write(typeof request === "string" ? new TextEncoder().encode(request) : request);
     const buffer = new Uint8Array(65536);
     for (;;) {
-      timer = setTimeout(close, quietMs);
+      timer = setTimeout(() => {
+        isClosed = false;
+        close();
+      }, quietMs);
       const length = await conn.read(buffer);
       clearTimeout(timer);
       if (length === null) break;
@@ -337,5 +350,5 @@ export async function rawExchange(
     clearTimeout(timer);
     close();
   }
-  return received;
+  return { received, isClosed };
 }
