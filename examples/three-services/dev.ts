@@ -16,6 +16,9 @@ const POLL_MS = 50;
 const MAIN = fromFileUrl(new URL("../../main.ts", import.meta.url));
 /** As in `conduit.config.json`. */
 const [LISTEN, ADMIN] = ["127.0.0.1:8080", "127.0.0.1:9901"];
+/** Runs `"$@"`, and ends it when whoever started this is gone: also where that was killed and could not say so. */
+const UNTIL_STDIN_ENDS =
+  `exec 3<&0; "$@" </dev/null 3<&- & pid=$!; { cat <&3 >/dev/null; kill "$pid" 2>/dev/null; } & wait "$pid"`;
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 if (import.meta.main) Deno.exit(await main());
@@ -64,22 +67,17 @@ function freeAddress(): string {
 
 async function runGateway({ configFile, listen, adminListen }: Place): Promise<number> {
   if (!await isInstalled(configFile)) return 1;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", MAIN, "dev", "--config", configFile],
-    stdin: "null",
+  const gateway = [Deno.execPath(), "run", "-A", MAIN, "dev", "--config", configFile];
+  const child = new Deno.Command("/bin/sh", {
+    args: ["-c", UNTIL_STDIN_ENDS, "sh", ...gateway],
+    stdin: "piped",
     stdout: "inherit",
     stderr: "inherit",
     // Out of reach of the terminal's Ctrl-C, so that it gets one signal and not two.
     detached: true,
   }).spawn();
   const ended = new AbortController();
-  const end = once(() => {
-    try {
-      child.kill("SIGTERM");
-    } catch {
-      // It has just ended by itself.
-    }
-  });
+  const end = once(() => void child.stdin.close().catch(() => {}));
   for (const signal of SIGNALS) Deno.addSignalListener(signal, end);
   try {
     const ready = sayWhatToTry({ listen, adminListen }, ended.signal);

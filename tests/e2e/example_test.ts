@@ -93,6 +93,23 @@ Deno.test("conduit dev tells in x-conduit-* headers which way a response of the 
   assertEquals((await example.child.status).code, 0);
 });
 
+Deno.test("the example leaves no process behind, and frees its port, where it is killed and can end nothing itself", async () => {
+  await using example = await runningExample();
+  const processes = await descendants(example.child.pid);
+  assert(processes.length >= 2, `${processes}`);
+  example.child.kill("SIGKILL");
+  await example.child.status;
+  const limit = Date.now() + 20_000;
+  for (const pid of processes) {
+    while (await isRunning(pid)) {
+      assert(Date.now() < limit, `process ${pid} runs on`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+  const port = Number(new URL(example.baseUrl).port);
+  Deno.listen({ hostname: "127.0.0.1", port }).close();
+});
+
 const MESSAGES = "/chat-service/api/v1/messages";
 const SECRET = "0123456789abcdef0123456789abcdef";
 
