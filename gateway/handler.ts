@@ -68,8 +68,8 @@ export interface Visit extends Listed<Visit> {
   readonly arrival: Arrival;
   readonly story: Story;
   status: number;
-  /** Whether the whole response is out. */
-  isDelivered: boolean;
+  /** Whether it is known, without asking if the client has left, how the response ended: in full, or cut for its upstream. */
+  isSettled: boolean;
 }
 
 export class Handler {
@@ -95,14 +95,14 @@ export class Handler {
       span: this.#needs.telemetry?.request(request.method),
     };
     const story: Story = { path: "-", sentBytes: 0 };
-    const visit: Visit = { arrival, story, status: 503, isDelivered: false };
+    const visit: Visit = { arrival, story, status: 503, isSettled: false };
     this.#visits.add(visit);
     this.#needs.observer.began();
     const reply = await this.#answer(arrival, story);
     const { status, body } = reply;
     visit.status = status;
     info.completed.then(() => {
-      visit.isDelivered = true;
+      visit.isSettled = true;
       this.#finish(visit);
     }, () => this.#finish(visit));
     if (body instanceof Uint8Array && !isBodiless(request.method, status)) {
@@ -132,9 +132,9 @@ export class Handler {
 
   #finish(visit: Visit): void {
     if (!this.#visits.delete(visit)) return;
-    const { arrival, story, status, isDelivered } = visit;
+    const { arrival, story, status, isSettled } = visit;
     // The signal alone does not tell: without `no-legacy-abort` Deno aborts it for every request that ends.
-    const hasLeft = !isDelivered && arrival.request.signal.aborted;
+    const hasLeft = !isSettled && arrival.request.signal.aborted;
     this.#needs.observer.ended(arrival, story, hasLeft ? 499 : status);
   }
 
@@ -240,7 +240,10 @@ export class Handler {
   #onCut(error: unknown, visit: Visit): void {
     const { arrival: { traceId }, story } = visit;
     story.failure = error instanceof UpstreamError ? error.failure : errorText(error);
-    if (error instanceof UpstreamError) this.#logUpstreamFailure(error, traceId, story);
+    if (error instanceof UpstreamError) {
+      visit.isSettled = true;
+      this.#logUpstreamFailure(error, traceId, story);
+    }
     // `completed` would come when the client goes, which it need not.
     if (error instanceof ClientGone) this.#finish(visit);
   }
