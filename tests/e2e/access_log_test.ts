@@ -1,9 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { userId } from "../../gateway/access_log.ts";
 import type { Json } from "../../protocol/snapshot.ts";
+import { storyOf } from "../support/admin_pages.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
 import { type LogLine, rawExchange, type TestGateway, testGateway } from "../support/gateway.ts";
+import { scrape, total } from "../support/metrics.ts";
 import { PATIENT } from "../support/patient.ts";
 import { readDoc, section, tableRows } from "../support/prose.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
@@ -101,6 +103,57 @@ Deno.test("access log: one line a request tells what it came to, how long each p
     .map(([field = ""]) => field);
   const everywhere = ["time", "level", "message", "traceId", "method"];
   assertEquals([...new Set(fields)].sort(), [...told, ...everywhere].sort());
+});
+
+Deno.test("access log: a client that leaves in the middle is a 499 with the bytes it was sent, on all pages", async () => {
+  const { promise: gone, resolve: leave } = Promise.withResolvers<void>();
+  await using upstream = echoUpstream({
+    respond: () =>
+      new Response(ReadableStream.from((async function* () {
+        yield new TextEncoder().encode("first");
+        await gone;
+      })())),
+  });
+  await using gateway = await testGateway({
+    plugins: {},
+    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+  });
+  const leaving = new AbortController();
+  const response = await gateway.fetch("/x", {
+    signal: leaving.signal,
+    headers: { "x-request-id": "left" },
+  });
+  const reader = response.body?.getReader();
+  assertEquals((await reader?.read())?.value?.length, 5);
+  leaving.abort();
+  await reader?.read().catch(() => {});
+  const line = await lineOf(gateway, "GET /x 499");
+  leave();
+  assertEquals([line.status, line.bytes, line.error], [499, 5, undefined]);
+  assertEquals((await storyOf(gateway, "left")).decided, "the client left");
+  assertEquals(total(await scrape(gateway), "conduit_requests_total", { status: "499" }), 1);
+});
+
+Deno.test("access log: a connection that the upstream closed meanwhile is a retry, and an answer without a body has no bytes", async () => {
+  await using upstream = rawUpstream(async (conn) => {
+    await conn.readRequest();
+    await conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    if (upstream.connections.length === 1) await conn.readRequest(); // and no answer
+  });
+  await using gateway = await testGateway({
+    plugins: {},
+    config: { routes: [{ path: "/a", upstream: upstream.url }] },
+  });
+  await ask(gateway, "/a");
+  assertEquals((await lineOf(gateway, "GET /a 200")).retries, undefined);
+  const from = gateway.logs.length;
+  await ask(gateway, "/a");
+  const line = await gateway.waitForLog(({ message }) => message === "GET /a 200", { from });
+  assertEquals(line.retries, 1);
+  assertEquals(total(await scrape(gateway), "conduit_upstream_retries_total"), 1);
+
+  await ask(gateway, "/nowhere", { method: "HEAD" });
+  assertEquals((await lineOf(gateway, "HEAD /nowhere 404")).bytes, 0);
 });
 
 Deno.test("access log: attack 31: what a client puts into named headers and parameters stays within its line", async () => {
