@@ -35,7 +35,6 @@ import {
   type Membership,
   PROCESS_COMMAND,
   ProcessInitError,
-  writeSharedLog,
 } from "./gateway/processes/member.ts";
 import { processCount, superviseProcesses } from "./gateway/processes/supervise.ts";
 import { Reloader, reloadWithLog } from "./gateway/reload.ts";
@@ -106,13 +105,13 @@ async function run(configFile: string): Promise<number> {
   const config = await loadConfig(configFile);
   const count = processCount(config.processes);
   if (count === 1) return await serve(config);
-  const { log, flush, configure } = startLog({ ...config.log, write: writeSharedLog });
+  const { log, end, configure } = startLog({ ...config.log, isShared: true });
   keepRunning(log);
   const service = new ServiceManager(env, log);
   const reloader = new Reloader(log, service);
   onHangup(() => reloader.request());
   telemetry(log); // for what Deno traces of the admin listener
-  const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
+  const stopped = stopSignal({ log, end, exitCode: EXIT.internal });
   try {
     const { version } = project;
     const code = await superviseProcesses(config, count, {
@@ -127,7 +126,7 @@ async function run(configFile: string): Promise<number> {
     if (code === EXIT.ok) log.info("stopped");
     return code;
   } finally {
-    flush();
+    await end();
   }
 }
 
@@ -152,10 +151,10 @@ async function serve(
     readonly membership?: Membership;
   } = {},
 ): Promise<number> {
-  const { log, flush, print, configure } = startLog(
+  const { log, end, lostLines, print, configure } = startLog(
     dev ? { format: "text", level: "debug", stacksBelow: true } : {
       ...config.log,
-      ...(membership ? { write: writeSharedLog, fields: { process: Deno.pid } } : {}),
+      ...(membership ? { isShared: true, fields: { process: Deno.pid } } : {}),
     },
   );
   keepRunning(log);
@@ -163,10 +162,10 @@ async function serve(
   const service = new ServiceManager(membership ? () => undefined : env, log);
   const reloader = new Reloader(log, service);
   if (!membership) onHangup(() => reloader.request());
-  const stopped = membership?.stopped ?? stopSignal({ log, flush, exitCode: EXIT.internal });
+  const stopped = membership?.stopped ?? stopSignal({ log, end, exitCode: EXIT.internal });
   try {
     const options = {
-      ...await gatewayOptions({ log, print: dev ? print : undefined }),
+      ...await gatewayOptions({ log, lostLines, print: dev ? print : undefined }),
       sharesPort: membership !== undefined,
       pages: membership?.pages ?? {},
       telemetry: telemetry(log),
@@ -193,7 +192,7 @@ async function serve(
     log.info("stopped");
     return EXIT.ok;
   } finally {
-    flush();
+    await end();
   }
 }
 
@@ -251,8 +250,9 @@ async function init(dir: string): Promise<number> {
 }
 
 async function gatewayOptions(
-  { log, print }: {
+  { log, print, lostLines }: {
     readonly log: Log;
+    readonly lostLines?: () => number;
     /** Where `conduit dev` prints what it has to say about the plugins' files. */
     readonly print?: ((block: string) => void) | undefined;
   },
@@ -260,7 +260,7 @@ async function gatewayOptions(
   return {
     log,
     dev: print && { print },
-    metrics: new Metrics({ version: project.version }),
+    metrics: new Metrics({ version: project.version, lostLines }),
     stories: new Stories(),
     version: project.version,
     env,

@@ -6,6 +6,7 @@
  */
 
 import { configureSync, getLogger, type LogRecord as LogtapeRecord } from "@logtape/logtape";
+import { LogOutput } from "./log_output.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -24,7 +25,9 @@ export interface LogOptions {
   readonly stacksBelow?: boolean;
   /** Stand in every record. */
   readonly fields?: LogFields;
-  /** Where the lines go; standard output unless a test says otherwise. */
+  /** Other processes write to the same standard output. */
+  readonly isShared?: boolean;
+  /** Where the lines go instead of standard output. */
   readonly write?: (lines: string) => void;
 }
 
@@ -41,18 +44,25 @@ const FLUSH_MS = 5;
 /**
  * Sets up logging for this process.
  *
- * @returns the log; `flush`, which writes what waits (before the process ends); `configure`, by which format and level change; and `print`, which writes a block of
- * lines below the last record. It is no part of `Log`, so that whoever handles requests does not have it: it is for what comes
+ * @returns the log; `flush`, which begins to write what waits; `end`, which also waits for that, a second at most (before the process
+ * ends); `lostLines`, how many could not be written; `configure`, by which format and level change; and `print`, which writes a block of lines below the last record. It is no part of `Log`, so that whoever handles requests does not have it: it is for what comes
  * from an author's own files.
  */
 export function startLog(options: LogOptions): {
   readonly log: Log;
   readonly flush: () => void;
+  readonly end: () => Promise<void>;
+  readonly lostLines: () => number;
   readonly print: (block: string) => void;
   readonly configure: (options: Pick<LogOptions, "format" | "level">) => void;
 } {
   let format = formatOf(options);
-  const write = options.write ?? ((lines: string) => writeAll(Deno.stdout, lines));
+  const output = new LogOutput({
+    stream: Deno.stdout,
+    isShared: options.isShared,
+    onBack: (lost) => log.warn("log lines were lost", lost),
+  });
+  const write = options.write ?? ((lines: string) => output.write(lines));
   let waiting = "";
   let timer: ReturnType<typeof setTimeout> | undefined;
   const flush = () => {
@@ -84,14 +94,20 @@ export function startLog(options: LogOptions): {
   const logger = getLogger(["conduit"]);
   const at = (level: LogLevel) => (message: string, fields: LogFields = {}) =>
     logger[level](message, { ...options.fields, ...fields });
+  const log = Object.freeze({
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+  });
   return {
-    log: Object.freeze({
-      debug: at("debug"),
-      info: at("info"),
-      warn: at("warn"),
-      error: at("error"),
-    }),
+    log,
     flush,
+    async end() {
+      flush();
+      await output.end();
+    },
+    lostLines: () => output.lostLines,
     configure(next) {
       format = formatOf({ ...options, ...next });
       configure(next);

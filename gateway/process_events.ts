@@ -8,9 +8,10 @@ import type { Log } from "./log.ts";
 
 /** Resolves at the first SIGTERM or SIGINT; the second ends the process with `exitCode`. */
 export function stopSignal(
-  { log, flush, exitCode }: {
+  { log, end, exitCode }: {
     readonly log: Log;
-    readonly flush: () => void;
+    /** Writes the last lines of the log. */
+    readonly end: () => Promise<void>;
     readonly exitCode: number;
   },
 ): Promise<undefined> {
@@ -20,8 +21,8 @@ export function stopSignal(
     Deno.addSignalListener(signal, () => {
       if (received) {
         log.warn("stopped at once", { signal });
-        flush();
-        Deno.exit(exitCode);
+        void end().then(() => Deno.exit(exitCode));
+        return;
       }
       received = true;
       log.info("stopping", { signal });

@@ -83,6 +83,7 @@ const FIRED_BY: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   ConduitPluginDenied: { 'conduit_denials_total{plugin="001-a",hook="beforeRequest"}': "0x25 1x5" },
   ConduitProtocolBroken: { 'conduit_hook_answers_dropped_total{reason="double"}': "0x25 1x5" },
   ConduitLogsDropped: { 'conduit_log_records_dropped_total{from="plugin 001-a"}': "0x25 9x5" },
+  ConduitLogUnwritable: { "conduit_log_lines_lost_total": "0x25 9x5" },
   ConduitMemory: { conduit_host_resident_memory_bytes: "2000000000x30" },
 };
 
@@ -112,6 +113,7 @@ const WELL: Readonly<Record<string, string>> = {
   'conduit_hook_answers_dropped_total{reason="late"}': "0+1x30",
   'conduit_hook_answers_dropped_total{reason="unknown"}': "0x30",
   'conduit_log_records_dropped_total{from="plugin 001-a"}': "9x30",
+  "conduit_log_lines_lost_total": "9x30",
   'process_resident_memory_bytes{job="conduit"}': "200000000x30",
   conduit_host_resident_memory_bytes: "100000000x30",
 };

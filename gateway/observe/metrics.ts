@@ -97,7 +97,13 @@ export class Metrics {
   #inFlight = 0;
   #facts: () => PluginFacts | undefined = () => undefined;
 
-  constructor({ version }: { readonly version: string }) {
+  /** @param lostLines lines of the log that could not be written */
+  constructor(
+    { version, lostLines = () => 0 }: {
+      readonly version: string;
+      readonly lostLines?: (() => number) | undefined;
+    },
+  ) {
     addInfo(this.registry, version);
     const { registry } = this;
     askedGauge(registry, "conduit_requests_in_flight", {
@@ -108,6 +114,10 @@ export class Metrics {
       help: "Bytes between the gateway and its plugin hosts, as the gateway sees them.",
       read: () => ({ received: this.ipc.receivedBytes, sent: this.ipc.sentBytes }),
     }, "direction");
+    askedCounter(registry, "conduit_log_lines_lost_total", {
+      help: "Lines of the log that could not be written.",
+      read: lostLines,
+    });
     askedGauge(registry, "conduit_isolates", {
       help: "Isolates that take hooks now.",
       read: () => this.#facts()?.readyIsolates,

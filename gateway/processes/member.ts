@@ -96,29 +96,3 @@ async function firstLine(lines: AsyncGenerator<unknown>): Promise<ProcessInit> {
     `"${PROCESS_COMMAND}" is started by conduit itself; use conduit run with "processes" in the configuration`,
   );
 }
-
-/** What a pipe takes as a whole, however full it is and whoever else writes to it (PIPE_BUF, pipe(7)). */
-const ATOMIC_BYTES = 4096;
-const NEWLINE = 0x0a;
-
-/**
- * Writes lines to the standard output that several processes share, each line as a whole. One that is longer than
- * `ATOMIC_BYTES` can be broken by another's where the reader is so slow that the pipe is full.
- */
-export function writeSharedLog(lines: string): void {
-  const bytes = new TextEncoder().encode(lines);
-  try {
-    for (let at = 0; at < bytes.length;) {
-      at += Deno.stdout.writeSync(bytes.subarray(at, endOfChunk(bytes, at)));
-    }
-  } catch {
-    // Nobody reads it any more: the program goes on without it.
-  }
-}
-
-/** Behind the last line that fits, or behind the first one if that is too long. */
-function endOfChunk(bytes: Uint8Array, from: number): number {
-  if (bytes.length - from <= ATOMIC_BYTES) return bytes.length;
-  const last = bytes.lastIndexOf(NEWLINE, from + ATOMIC_BYTES - 1);
-  return (last >= from ? last : bytes.indexOf(NEWLINE, from)) + 1 || bytes.length;
-}

@@ -351,11 +351,13 @@ Deno.test('processes: "process" is the command of a parent, and of one of the sa
 });
 
 Deno.test("processes: lines of the log that they share come out whole, however slowly they are read", async () => {
-  const member = JSON.stringify(join(ROOT, "gateway/processes/member.ts"));
-  const script = `import { writeSharedLog } from ${member};
+  const output = JSON.stringify(join(ROOT, "gateway/log_output.ts"));
+  const script = `import { LogOutput } from ${output};
+    const output = new LogOutput({ stream: Deno.stdout, isShared: true, onBack() {} });
     const line = (length) => Deno.args[0].repeat(length) + "\\n";
     for (let at = 0; at < 300; at++) {
-      writeSharedLog(Array.from({ length: 40 }, (_, each) => line(100 + (at * 37 + each * 101) % 900)).join(""));
+      output.write(Array.from({ length: 40 }, (_, each) => line(100 + (at * 37 + each * 101) % 900)).join(""));
+      await output.end();
     }`;
   await using dir = await scratch({ "write.ts": script });
   const config = join(ROOT, "deno.json"); // names the packages that modules of the gateway import
