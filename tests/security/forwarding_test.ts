@@ -1,0 +1,92 @@
+/** Attack 11: who a client says that it is, and for whom it asks. */
+import { assertRepelled } from "../support/attack.ts";
+import { attackTest } from "../support/attack_rows.ts";
+import {
+  asAttack,
+  assertShownIsSent,
+  type HeaderAttack,
+  UUID,
+  withGateway,
+} from "../support/header_attack.ts";
+
+const CLAIMS: readonly (readonly [field: string, value: string, kept?: RegExp | string])[] = [
+  ["X-Forwarded-For", "6.6.6.6", "127.0.0.1"],
+  ["X-Forwarded-For", "127.0.0.1, 6.6.6.6", "127.0.0.1"],
+  ["X-Forwarded-Host", "evil.net", "a"],
+  ["X-Forwarded-Proto", "https", "http"],
+  ["X-Forwarded-Port", "443", "80"],
+  ["X-Forwarded-Prefix", "/evil"],
+  ["X-Forwarded-Server", "evil"],
+  ["X-Forwarded-Uri", "/evil"],
+  ["X-Forwarded-User", "root"],
+  ["X-Forwarded-Client-Cert", "By=spiffe://evil"],
+  ["X-Forwarded-Scheme", "https"],
+  ["X-Forwarded-", "x"],
+  ["Forwarded", "for=6.6.6.6;host=evil.net;proto=https"],
+  ["X-Real-IP", "6.6.6.6", "127.0.0.1"],
+  ["X-Request-Id", 'a"b', UUID],
+  ["X-Request-Id", "x".repeat(129), UUID],
+  ["X-Request-Id", "a b", UUID],
+  ["Traceparent", "00-0-0-0", /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/],
+  ["Traceparent", `00-${"0".repeat(32)}-${"1".repeat(16)}-01`, /^00-(?!0{32})/],
+  ["Tracestate", "evil=1"],
+];
+
+const FORWARDING: readonly HeaderAttack[] = CLAIMS.map(([field, value, kept]) => ({
+  name: `${field}: ${value.slice(0, 50)}`,
+  fields: [`${field}: ${value}`],
+  upstreamGets: { [field.toLowerCase()]: kept },
+}));
+
+attackTest(
+  "attack 11: what a client that nobody trusts says of itself is replaced or dropped",
+  { 11: FORWARDING },
+  (attacks) =>
+    withGateway(async ({ gateway, upstream }) => {
+      await assertRepelled(attacks.map(asAttack), { gateway, upstream });
+      for (const request of upstream.requests) assertShownIsSent(request);
+    }),
+);
+
+/** What a trusted proxy says, with hops that its client invented, and whom the gateway takes for the client. */
+const CHAINS: readonly (readonly [forwardedFor: string, client: string])[] = [
+  ["6.6.6.6, 203.0.113.9, 10.1.1.1", "203.0.113.9"],
+  ["127.0.0.1, 203.0.113.9", "203.0.113.9"],
+  ["203.0.113.9:4711", "203.0.113.9"],
+  ["[2001:db8::9]:4711, 10.1.1.1", "2001:db8::9"],
+  ["::ffff:203.0.113.9", "203.0.113.9"],
+  ["6.6.6.6, unknown", "127.0.0.1"],
+  ["6.6.6.6, 3405803785", "127.0.0.1"],
+  ["6.6.6.6, 0313.0.0161.011", "127.0.0.1"],
+  ["6.6.6.6,", "127.0.0.1"],
+  ["10.1.1.1, 10.1.1.2", "10.1.1.1"],
+];
+
+attackTest(
+  "attack 11: a trusted proxy's fields are kept and extended, and the client is the last hop it does not know",
+  { 11: CHAINS },
+  (chains) =>
+    withGateway(async ({ gateway, upstream }) => {
+      await assertRepelled(
+        chains.map(([chain, client]) =>
+          asAttack({
+            name: chain,
+            fields: [
+              `X-Forwarded-For: ${chain}`,
+              "X-Forwarded-Proto: https",
+              "X-Forwarded-Host: app.example.com",
+              "X_Forwarded_For: 6.6.6.6",
+            ],
+            upstreamGets: {
+              "x-forwarded-for": `${chain}, 127.0.0.1`,
+              "x-forwarded-proto": "https",
+              "x-forwarded-host": "app.example.com",
+              "x-shown-addr": client,
+              "x_forwarded_for": undefined,
+            },
+          })
+        ),
+        { gateway, upstream },
+      );
+    }, { trustedProxies: ["127.0.0.0/8", "10.0.0.0/8"] }),
+);
