@@ -11,6 +11,8 @@ import { type Program, testGateway } from "../support/gateway.ts";
 import { scrape } from "../support/metrics.ts";
 import { executable, NO_DENORT, packaged } from "../support/packaged.ts";
 import { PATIENT } from "../support/patient.ts";
+import { NO_REDIS, RedisServer } from "../support/redis_server.ts";
+import { UpstashBridge } from "../support/upstash_bridge.ts";
 
 const PLUGIN = `import type { GatewayContext, Plugin } from "conduit/plugin";
 export default {
@@ -215,6 +217,42 @@ Deno.test("conduit-slim, staged, runs the plugin host on the Deno of PATH and wa
   assertEquals(warning?.message, "the plugin host runs on the Deno of PATH");
   assertEquals(warning?.path, join(home.path, "bin/deno"));
 });
+
+for (const driver of ["redis", "upstash"] as const) {
+  Deno.test({
+    name: `what is released has its cache in ${driver}, whose client is in the bundle${
+      NO_REDIS ?? ""
+    }`,
+    ignore: NO_REDIS !== undefined,
+    async fn() {
+      await using staged = await packaged({ slim: true });
+      await using redis = await RedisServer.start();
+      await using bridge = await UpstashBridge.start(redis);
+      const { url, token } = bridge;
+      const cache = driver === "redis" ? { driver, url: redis.url } : { driver, url, token };
+      await using gateway = await testGateway({
+        program: staged.program,
+        cwd: "/",
+        env: { CONDUIT_DENO: Deno.execPath(), DENO_DIR: "/proc/nowhere" },
+        config: {
+          ...PATIENT,
+          services: { cache: { ...cache, timeoutMs: 10_000 } },
+          routes: [{ path: "/*", upstream: "http://127.0.0.1:9" }],
+        },
+        plugins: {
+          "001-count.ts": `export default { async beforeRequest(ctx) {
+            ctx.reject(200, String(await ctx.services.cache.increment("n", { ttlSeconds: 60 })));
+          } };`,
+        },
+      });
+      for (const count of [1, 2]) {
+        const { error } = await (await gateway.fetch("/x")).json();
+        assertEquals(error.message, String(count), gateway.describe());
+      }
+      assertEquals(await redis.command("GET", "conduit:n"), "2");
+    },
+  });
+}
 
 Deno.test("what is released tells a request that ended well from one whose client left, also where Deno's no-legacy-abort has no effect", async () => {
   await using staged = await packaged({ slim: true });
