@@ -26,7 +26,7 @@ export type Cached =
 export async function cachedDeno(shipped: ShippedDeno, folder: string): Promise<Cached> {
   const path = join(folder, fileName(shipped));
   try {
-    await checkOwner(folder);
+    await checkFolder(folder);
     const { isFile, size, mode } = await checkOwner(path);
     const reason = !isFile
       ? "is no file"
@@ -58,7 +58,7 @@ export async function unpackDeno(
   folder: string,
 ): Promise<string> {
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-  await checkOwner(folder);
+  await checkFolder(folder);
   const path = join(folder, fileName(shipped));
   await removeAbandonedDrafts(folder);
   const draft = `${path}.${crypto.randomUUID()}${DRAFT}`;
@@ -107,6 +107,11 @@ async function removeAbandonedDrafts(folder: string): Promise<void> {
       // Its owner has renamed or removed it.
     }
   }
+}
+
+/** systemd's own may be a link (`DynamicUser=`): what it leads to counts. */
+async function checkFolder(path: string): Promise<void> {
+  await checkOwner(await Deno.realPath(path));
 }
 
 async function checkOwner(path: string): Promise<Deno.FileInfo> {

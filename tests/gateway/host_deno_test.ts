@@ -178,6 +178,22 @@ Deno.test("a folder of the cache that others may write to, or that is another us
   assertEquals(await it.choose(env), it.path(`home/.cache/conduit/${NAME}`));
 });
 
+Deno.test("a folder of the cache that is a link, as systemd's may be, is judged by what it leads to", async () => {
+  await using it = await machine();
+  for (const [name, mode] of [["private", 0o700], ["open", 0o777]] as const) {
+    await Deno.mkdir(it.path(name));
+    await Deno.chmod(it.path(name), mode);
+    await Deno.symlink(name, it.path(`to-${name}`));
+  }
+  const home = { HOME: it.path("home") };
+  const inHome = it.path(`home/.cache/conduit/${NAME}`);
+  assertEquals(await it.choose({ ...home, CACHE_DIRECTORY: it.path("to-open") }), inHome);
+  await Deno.remove(inHome);
+  const linked = it.path(`to-private/${NAME}`);
+  assertEquals(await it.choose({ ...home, CACHE_DIRECTORY: it.path("to-private") }), linked);
+  assertEquals(await Deno.readTextFile(it.path(`private/${NAME}`)), OURS);
+});
+
 Deno.test("many starts at the same time leave one whole copy, and nothing beside it", async () => {
   await using it = await machine();
   const env = { HOME: it.path("home") };
