@@ -5,11 +5,17 @@
  */
 
 import type { Config } from "./config.ts";
+import { listenAddressText } from "./listen.ts";
+import { isSecretName } from "./masking.ts";
+
+type Settings = Pick<Config, "admin" | "log" | "processes" | "services" | "routes">;
 
 /** One sentence each, that names the keys. */
-export function configWarnings(
-  { processes, services: { cache }, routes }: Pick<Config, "processes" | "services" | "routes">,
-): string[] {
+export function configWarnings(config: Settings): string[] {
+  return [...cacheWarnings(config), ...adminWarnings(config), ...logWarnings(config)];
+}
+
+function cacheWarnings({ processes, services: { cache }, routes }: Settings): string[] {
   if (cache.driver === "memory") {
     return processes === 1 ? [] : [
       'services.cache.driver: "memory" is one store for each of the "processes": limits are counted and replays are seen by each for itself; use "redis" or "upstash"',
@@ -20,4 +26,24 @@ export function configWarnings(
   ) =>
     `services.cache.timeoutMs: ${cache.timeoutMs} is not below the hookTimeoutMs of route "${path}" (${hookTimeoutMs}): a hook that waits for a slow cache times out before it can catch that`
   );
+}
+
+/** Its pages show more than a client is told. */
+function adminWarnings({ admin }: Settings): string[] {
+  if (admin === false || admin.listen.kind === "unix") return [];
+  const { hostname } = admin.listen;
+  if (hostname === "localhost" || hostname === "::1" || hostname.startsWith("127.")) return [];
+  return [
+    `admin.listen: "${
+      listenAddressText(admin.listen)
+    }" answers whoever reaches it, and shows paths, user ids and what plugins propose; use a loopback address or a Unix socket, or keep the port closed to others`,
+  ];
+}
+
+function logWarnings({ log }: Settings): string[] {
+  const named = (key: "requestHeaders" | "queryParameters") =>
+    log[key].filter(isSecretName).map((name) =>
+      `log.${key}: "${name}" is a secret by its name, and stands in every access line as it came`
+    );
+  return [...named("requestHeaders"), ...named("queryParameters")];
 }

@@ -169,7 +169,9 @@ export class HookChain {
     const answered = "id" in result ? result : undefined;
     const action = answered ? actionOf(answered) : result.action;
     const { durationMs } = result;
-    const step = { plugin: plugin.name, hook, action, durationMs, result: answered };
+    // What proposes nothing is not kept: most hooks of most requests do so.
+    const kept = action === "continue" ? undefined : answered;
+    const step = { plugin: plugin.name, hook, action, durationMs, result: kept };
     this.#exchange.steps.push(step);
     this.#exchange.facts.span?.hook(step);
     if (!this.#needs.showsWay) return;

@@ -116,7 +116,9 @@ Deno.test("cache config: whatever is wrong with it, no message shows the url or 
 function config(over: Readonly<Record<string, unknown>>): Config {
   const cache = { driver: "redis", url: "redis://r", timeoutMs: 80, keyPrefix: "" };
   const routes = [{ path: "/*", hookTimeoutMs: 100 }];
-  return { processes: 1, services: { cache }, routes, ...over } as unknown as Config;
+  const log = { requestHeaders: [], queryParameters: [] };
+  const rest = { admin: false, log, processes: 1 };
+  return { ...rest, services: { cache }, routes, ...over } as unknown as Config;
 }
 
 Deno.test("check warns of a memory cache with more than one process", () => {

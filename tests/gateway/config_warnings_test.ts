@@ -1,0 +1,30 @@
+import { assert, assertEquals } from "@std/assert";
+import { join } from "@std/path";
+import { loadConfig } from "../../gateway/config.ts";
+import { configWarnings } from "../../gateway/config_warnings.ts";
+import { configText, scratch } from "../support/conduit.ts";
+
+async function warningsOf(settings: Readonly<Record<string, unknown>>): Promise<string[]> {
+  await using dir = await scratch({ "c.json": configText(settings) });
+  return configWarnings(await loadConfig(join(dir.path, "c.json")));
+}
+
+Deno.test("check warns of an admin listener that others can reach", async () => {
+  for (const listen of [":9901", "10.0.0.1:9901", "[::]:9901", "0.0.0.0:9901"]) {
+    const [warning = "", ...others] = await warningsOf({ admin: { listen } });
+    assert(warning.startsWith("admin.listen: ") && warning.includes("user ids"), warning);
+    assertEquals(others, []);
+  }
+  for (const listen of ["127.0.0.1:9901", "127.8.9.1:9901", "[::1]:9901", "unix:/run/a.sock"]) {
+    assertEquals(await warningsOf({ admin: { listen } }), [], listen);
+  }
+  assertEquals(await warningsOf({ admin: false }), []);
+});
+
+Deno.test("check warns of secrets that are to stand in access lines", async () => {
+  const log = { requestHeaders: ["user-agent", "Cookie"], queryParameters: ["page", "api_key"] };
+  assertEquals((await warningsOf({ log })).map((warning) => warning.split(" is ")[0]), [
+    'log.requestHeaders: "cookie"',
+    'log.queryParameters: "api_key"',
+  ]);
+});
