@@ -16,11 +16,13 @@ import { type Config, ConfigError, loadAdmin, loadConfig } from "./gateway/confi
 import { configJsonSchema } from "./gateway/config_json_schema.ts";
 import { errorText } from "./gateway/errors.ts";
 import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
+import { HostService } from "./gateway/hosts/host_service.ts";
 import { ListenError } from "./gateway/listen.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
 import { Metrics } from "./gateway/observe/metrics.ts";
 import { Stories } from "./gateway/observe/stories.ts";
 import { PluginLoadError } from "./gateway/plugin_errors.ts";
+import { PluginLogs } from "./gateway/plugin_logs.ts";
 import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
 import {
@@ -74,7 +76,8 @@ const EXPECTED = [
 
 const RUN: Readonly<Record<CommandName, (args: Arguments) => Promise<number>>> = {
   run: ({ configFile }) => run(configFile),
-  dev: async ({ configFile }) => serve(await loadConfig(configFile), { dev: true }),
+  dev: async ({ configFile }) => serve(embedded(await loadConfig(configFile)), { dev: true }),
+  host: ({ configFile }) => host(configFile),
   check,
   init: ({ operand }) => init(operand ?? "."),
   healthcheck: async ({ configFile, options: { ready } }) => {
@@ -179,7 +182,10 @@ async function serve(
       if (started) {
         gateway = await start(started, { config, runtime, options });
         const serving = gateway;
-        reloader.begin(async () => await serving.reload(await loadConfig(config.file)));
+        reloader.begin(async () => {
+          const next = await loadConfig(config.file);
+          return await serving.reload(dev ? embedded(next) : next);
+        });
         membership?.onReload((next) => reloadWithLog(log, () => serving.reload(next)));
         service.ready(`serving with ${config.file}`);
         await stopped;
@@ -218,8 +224,49 @@ async function start(
   return gateway;
 }
 
-async function check({ configFile, options: { install } }: Arguments): Promise<number> {
+/** As it is, with a plugin host of its own: what a plugin's author sees, and what `check` loads, is on this machine. */
+function embedded(config: Config): Config {
+  return { ...config, runtime: { mode: "embedded" } };
+}
+
+/** The plugin host as a service, for a gateway that is another one. */
+async function host(configFile: string): Promise<number> {
   const config = await loadConfig(configFile);
+  if (config.runtime.mode !== "external") {
+    throw new Failure(
+      `runtime.mode: "embedded" means that the gateway starts the plugin host itself; set "external" and "socket"`,
+    );
+  }
+  const { log, flush } = startLog(config.log);
+  keepRunning(log);
+  const service = new ServiceManager(env, log);
+  // What changes in the file is read with the next host that the gateway asks for.
+  onHangup(() => log.info("the plugin host service reads the configuration for each host anew"));
+  const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
+  try {
+    const options = await gatewayOptions({ log });
+    const { socket } = config.runtime;
+    const hosts = await HostService.open(config, socket, {
+      ...options,
+      trace: options.traceIpc,
+      output: new PluginLogs({ ...options, level: config.log.level, limits: config.log }).output,
+      onState: (state) => service.ready(state),
+    });
+    log.info("the plugin host service is ready", { socket, pid: Deno.pid });
+    void stopped.then(() => {
+      service.stopping();
+      hosts.stop();
+    });
+    await hosts.run();
+    log.info("stopped");
+    return EXIT.ok;
+  } finally {
+    flush();
+  }
+}
+
+async function check({ configFile, options: { install } }: Arguments): Promise<number> {
+  const config = embedded(await loadConfig(configFile));
   const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
   const options = await gatewayOptions({ log });
   if (install !== undefined) {
@@ -284,7 +331,11 @@ async function ownFiles(): Promise<ProgramFiles> {
 }
 
 function traceIpc(direction: "in" | "out", message: object): void {
-  const text = JSON.stringify("secret" in message ? { ...message, secret: "***" } : message);
+  const hidden = {
+    ...("secret" in message && { secret: "***" }),
+    ...("init" in message && { init: "***" }),
+  };
+  const text = JSON.stringify({ ...message, ...hidden });
   printError(`ipc ${direction === "in" ? "<-" : "->"} ${text}\n`);
 }
 

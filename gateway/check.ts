@@ -14,10 +14,11 @@ import { originText } from "./upstream/origin.ts";
 /** A report for people; the order of routes is the file's, of plugins that of the chain. */
 export function checkReport(
   config: Config,
-  { supervisor, command, files }: Pick<PluginRuntime, "supervisor" | "command" | "files">,
+  { supervisor, local }: Pick<PluginRuntime, "supervisor" | "local">,
 ): string {
   const generation = supervisor.current;
-  if (!generation) throw new TypeError("nothing has been loaded yet");
+  if (!generation || !local) throw new TypeError("nothing has been loaded yet, or not here");
+  const { command, files } = local;
   const lines = [`${config.file}: well`, "", ...describeProcesses(config), "routes"];
   for (const route of config.routes) {
     const plan = hookPlan(generation, route);

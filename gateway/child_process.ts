@@ -7,6 +7,7 @@
 import { encodeJsonLine } from "../protocol/json_lines.ts";
 import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
+import type { PluginFiles } from "./plugin_files.ts";
 import type { HostCommand } from "./sandbox.ts";
 
 const MAX_OUTPUT_LINE = 8192;
@@ -38,6 +39,11 @@ export class ChildProcess {
 
   get pid(): number {
     return this.#process.pid;
+  }
+
+  /** Lets the host load one copy of the plugin files as a generation. */
+  load(generation: number, { dirUrl }: Pick<PluginFiles, "dirUrl">): void {
+    this.write({ load: { generation, dirUrl } });
   }
 
   write(line: object): void {

@@ -56,11 +56,26 @@ export function refusedChanges(
   next: Config,
   { dev = false }: { readonly dev?: boolean } = {},
 ): string[] {
+  const refused: string[] = [];
   // `conduit dev` is one process, whatever the file says.
-  if (dev || old.processes === next.processes) return [];
-  return [
-    `processes: ${old.processes} cannot become ${next.processes} by a reload, since the port is shared by the processes that were started; restart the gateway`,
-  ];
+  if (!dev && old.processes !== next.processes) {
+    refused.push(
+      `processes: ${old.processes} cannot become ${next.processes} by a reload, since the port is shared by the processes that were started; restart the gateway`,
+    );
+  }
+  if (old.runtime.mode === "external" && next.runtime.mode === "external") {
+    const socketKeys = [
+      ["runtime.socket", old.runtime.socket, next.runtime.socket],
+      ["maxFrameBytes", old.maxFrameBytes, next.maxFrameBytes],
+    ] as const;
+    for (const [key, before, after] of socketKeys) {
+      if (before === after) continue;
+      refused.push(
+        `${key}: ${before} cannot become ${after} by a reload, since the plugin host service is connected by it; restart both`,
+      );
+    }
+  }
+  return refused;
 }
 
 /** Every value that differs, routes by what they match and not by where they stand. */

@@ -1,5 +1,5 @@
 /**
- * Rules of the configuration that span several keys, and what later versions will carry out. They look at each key for
+ * Rules of the configuration that span several keys. They look at each key for
  * itself, so that one mistake does not hide another.
  *
  * @module
@@ -26,7 +26,7 @@ interface Input {
 
 /** Reports what is wrong with `value` as a whole. Keys that are wrong by themselves are left out. */
 export function checkConfig(input: Input): void {
-  checkNotYet(input);
+  checkRuntime(input);
   checkNumbers(input);
   checkListeners(input);
   checkCors(input);
@@ -44,11 +44,24 @@ function routePaths(input: Input): Path[] {
   return Array.isArray(routes) ? routes.map((_, index) => ["routes", index]) : [];
 }
 
-/** What the schema has and this version does not carry out. */
-function checkNotYet({ value, report }: Input): void {
-  const path = ["runtime", "mode"];
-  if (valueAt(value, path) !== "external" || report.has(path)) return;
-  report.add(path, `${report.shown(path)} is not built yet; use ${quote("embedded")}`);
+/** The hosts of several gateway processes could not tell which of them listens on the one socket. */
+function checkRuntime({ value, report, file }: Input): void {
+  const path = ["runtime", "socket"];
+  const socket = valueAt(value, path);
+  if (valueAt(value, ["runtime", "mode"]) !== "external" || typeof socket !== "string") return;
+  const tooLong = new TextEncoder().encode(resolve(dirname(file), socket)).length -
+    MAX_SOCKET_PATH_BYTES;
+  if (tooLong > 0) {
+    report.add(path, `${report.shown(path)} is ${tooLong} bytes too long for a Unix socket`);
+  }
+  const processes = valueAt(value, ["processes"]) ?? 1;
+  if (processes === 1) return;
+  report.add(
+    ["runtime", "mode"],
+    `${report.shown(["runtime", "mode"])} serves one gateway process; use "processes": 1, or ${
+      quote("embedded")
+    }`,
+  );
 }
 
 function checkNumbers(input: Input): void {

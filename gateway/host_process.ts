@@ -7,7 +7,6 @@
 import { join } from "@std/path";
 import { MessageError } from "../protocol/decode.ts";
 import { decodeFromHost, type FromHost, type Hello, type ToHost } from "../protocol/messages.ts";
-import { ChildProcess } from "./child_process.ts";
 import type { Config } from "./config.ts";
 import { Generation } from "./generation.ts";
 import { IsolateLink, type PluginEvents } from "./isolate_link.ts";
@@ -15,9 +14,7 @@ import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { HostGoneError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
-import type { PluginLogs } from "./plugin_logs.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
-import { type HostCommand, pluginHosts } from "./sandbox.ts";
 
 /** How long plugins may take to load, and the process to come up on top of it. */
 const LOAD_TIMEOUT_MS = 10_000;
@@ -28,17 +25,35 @@ const END_TIMEOUT_MS = 1000;
 
 export interface HostNeeds {
   readonly config: Config;
-  readonly command: HostCommand;
-  readonly pluginEnv: Readonly<Record<string, string>>;
-  readonly pluginsRoot: string;
+  /** Starts the process, which connects to `socket` with the secret in `init`. */
+  readonly start: (init: HostStart) => HostChild;
   readonly socket: PluginSocket;
   readonly version: string;
   readonly log: Log;
-  readonly pluginLogs: PluginLogs;
   readonly metrics: Metrics;
   readonly isolateEvents: PluginEvents;
   readonly onBlocked: (host: HostProcess) => void;
   readonly onExit: (host: HostProcess, reason: string) => void;
+}
+
+/** What the gateway has to tell each host at its start; where it runs adds the rest of `HostInit` (docs/protocol.md). */
+export interface HostStart {
+  readonly secret: string;
+  readonly version: string;
+  readonly poolSize: number;
+  readonly loadTimeoutMs: number;
+  readonly maxFrameBytes: number;
+  readonly pluginConfig: Config["pluginConfig"];
+}
+
+/** The process of a host, wherever it runs. */
+export interface HostChild {
+  /** Absent where it is not a child of this process. */
+  readonly pid?: number;
+  /** Resolves with why it ended. */
+  readonly ended: Promise<string>;
+  load(generation: number, files: PluginFiles): void;
+  kill(): void;
 }
 
 interface Loading extends PromiseWithResolvers<Generation> {
@@ -50,7 +65,7 @@ type Pong = Extract<FromHost, { type: "pong" }>;
 export class HostProcess implements Peer {
   readonly #needs: HostNeeds;
   readonly #secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
-  readonly #process: ChildProcess;
+  readonly #process: HostChild;
   readonly #generations = new Map<number, Generation>();
   /** Isolates that said hello and are not yet reported, or the other way round: two sockets keep no common order. */
   readonly #arrived = new Map<number, IsolateLink>();
@@ -59,19 +74,26 @@ export class HostProcess implements Peer {
   readonly #pings = new Map<number, (pong: Pong | undefined) => void>();
   readonly #ended: Promise<void>;
   #connection: PeerConnection | undefined;
+  #saidPid: number | undefined;
   #lastPing = 0;
   #gone = false;
 
   constructor(needs: HostNeeds) {
     this.#needs = needs;
-    this.#process = new ChildProcess(needs.command, needs.pluginLogs.output);
+    // Before it starts: it may connect at once.
     needs.socket.expect(this.#secret, (hello, connection) => this.#admit(hello, connection));
-    this.#process.write(this.#init());
+    try {
+      this.#process = needs.start(this.#init());
+    } catch (error) {
+      needs.socket.forget(this.#secret);
+      throw error;
+    }
     this.#ended = this.#process.ended.then((reason) => this.#onEnd(reason));
   }
 
-  get pid(): number {
-    return this.#process.pid;
+  /** `undefined` until it has said so, where it is not a child of this process. */
+  get pid(): number | undefined {
+    return this.#process.pid ?? this.#saidPid;
   }
 
   /** Sets of plugins that it has in memory. */
@@ -103,7 +125,7 @@ export class HostProcess implements Peer {
         ),
       START_TIMEOUT_MS,
     );
-    this.#process.write({ load: { generation: id, dirUrl: files.dirUrl } });
+    this.#process.load(id, files);
     try {
       return await done.promise;
     } finally {
@@ -163,6 +185,7 @@ export class HostProcess implements Peer {
     if (hello.role === "host") {
       if (this.#connection) return "this host is connected already";
       this.#connection = connection;
+      this.#saidPid = hello.pid;
       return this;
     }
     if (hello.isolate === undefined || this.#arrived.has(hello.isolate)) return "not a new isolate";
@@ -260,19 +283,15 @@ export class HostProcess implements Peer {
     this.#connection?.send(message);
   }
 
-  #init(): object {
-    const { config, socket, version, pluginEnv, pluginsRoot } = this.#needs;
+  #init(): HostStart {
+    const { config, version } = this.#needs;
     return {
-      socket: socket.path,
       secret: this.#secret,
       version,
       poolSize: config.pluginPoolSize,
       loadTimeoutMs: LOAD_TIMEOUT_MS,
       maxFrameBytes: config.maxFrameBytes,
       pluginConfig: config.pluginConfig,
-      env: pluginEnv,
-      netHosts: pluginHosts(config),
-      pluginsRoot,
     };
   }
 

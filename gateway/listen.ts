@@ -196,7 +196,7 @@ export function listenAddressText(address: ListenAddress): string {
 }
 
 /** A gateway that was killed leaves its socket behind; one that lives still answers on it. */
-async function removeStaleSocket(path: string): Promise<void> {
+export async function removeStaleSocket(path: string): Promise<void> {
   const info = await Deno.stat(path).catch(() => undefined);
   if (!info) return;
   if (!info.isSocket) throw new Error("there is a file that is no socket");

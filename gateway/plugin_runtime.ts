@@ -1,30 +1,33 @@
 /**
- * The part of a gateway that runs plugins: the private folder, the plugin socket, the cache, and the supervisor of the host.
+ * The part of a gateway that runs plugins: where its hosts come from, the cache, and the supervisor of the host.
  *
  * @module
  */
 
-import { basename, join } from "@std/path";
 import type { AdminPage } from "./admin.ts";
 import { openCache } from "./cache/open.ts";
 import type { CacheStore } from "./cache/store.ts";
+import { ChildProcess } from "./child_process.ts";
 import type { Config } from "./config.ts";
 import { problemBlock } from "./dev/problem.ts";
 import { TypeCheck } from "./dev/type_check.ts";
 import type { Generation } from "./generation.ts";
-import { HostProcess } from "./host_process.ts";
+import { type HostChild, HostProcess, type HostStart } from "./host_process.ts";
+import { ExternalHosts, type OnFiles } from "./hosts/external_hosts.ts";
+import { LocalHosts, type LocalHostsOptions } from "./hosts/local_hosts.ts";
 import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Stories } from "./observe/stories.ts";
-import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "./plugin_files.ts";
+import type { PluginFiles } from "./plugin_files.ts";
 import { PluginLogs, type PluginLogsOptions } from "./plugin_logs.ts";
-import { linkPackages, namedPackages, type PluginPackages } from "./plugin_packages.ts";
 import { PluginSocket } from "./plugin_socket.ts";
-import { makeDenoDir, makePrivateDir } from "./private_dir.ts";
-import { type HostCommand, hostCommand, type HostFiles, pluginEnvironment } from "./sandbox.ts";
+import { pluginHosts } from "./sandbox.ts";
 import { type StartResult, Supervisor } from "./supervisor.ts";
 import type { Telemetry } from "./telemetry.ts";
+
+/** How long the first requests may wait for a host service that is just connecting. */
+const EXTERNAL_START_MS = 2000;
 
 export interface GatewayOptions {
   readonly log: Log;
@@ -33,11 +36,7 @@ export interface GatewayOptions {
   /** As `metrics`. */
   readonly stories: Stories;
   readonly version: string;
-  readonly host: {
-    readonly deno: string;
-    /** Where the plugin host's program lies, which `main.ts` knows; `dir` is a private folder for it, if it needs one. */
-    readonly program: (dir: string) => Promise<HostProgram>;
-  };
+  readonly host: LocalHostsOptions["host"];
   readonly env: (name: string) => string | undefined;
   /** `conduit dev`: broken plugins are explained, types checked, and responses show their way. */
   readonly dev?: DevTools | undefined;
@@ -59,161 +58,221 @@ export interface DevTools {
   readonly print: (block: string) => void;
 }
 
-export interface HostProgram extends Pick<HostFiles, "entry" | "sources"> {
-  /** Where the modules lie that plugins and their tests import types from, as URLs by name. */
-  readonly modules: Readonly<Record<string, string>>;
-}
-
 /** The part of a gateway that runs plugins, without any listener: also what `conduit check` starts. */
 export interface PluginRuntime {
   readonly supervisor: Supervisor;
-  /** Of the host that was started last. */
-  readonly command: HostCommand;
-  readonly files: PluginFiles;
+  /** `undefined` where hosts are started elsewhere. */
+  readonly local: LocalHosts | undefined;
   readonly pluginLogs: PluginLogs;
   readonly cache: CacheStore;
+  readonly external: ExternalHosts | undefined;
   start(): Promise<StartResult>;
   watch(): void;
   /** Another configuration for the same host. @returns why its routes cannot work with the plugins, or `undefined` */
   adopt(config: Pick<Config, "routes" | "log">): string | undefined;
   /** Ends when the requests that use it are done; no new one will. */
-  retire(options: { readonly keepsCache: boolean }): Promise<void>;
-  stop(options?: { readonly keepsCache: boolean }): Promise<void>;
+  retire(kept: Kept): Promise<void>;
+  stop(kept?: Kept): Promise<void>;
 }
 
 /** What one runtime has from the one before. */
 export interface HandedOver {
   /** Where there is none, it opens its own. */
   readonly cache: CacheStore | undefined;
-  /** A folder with a set of plugins that loaded, for where those in `pluginsDir` do not. */
-  readonly lastGood: string | undefined;
+  /** As `cache`. */
+  readonly external: ExternalHosts | undefined;
+  /** A set of plugins that loaded, for where those in `pluginsDir` do not. */
+  readonly lastGood: PluginFiles | undefined;
 }
 
-/** Prepares the private folder, the socket and a first copy of the plugin files. */
+/** What is not ended with a runtime, since another one has it. */
+export interface Kept {
+  readonly cache: boolean;
+  readonly external: boolean;
+}
+
+/** Where hosts come from. */
+interface Hosts {
+  readonly socket: PluginSocket;
+  readonly files: PluginFiles | undefined;
+  readonly lastGood: PluginFiles | undefined;
+  readonly prepare: (files: PluginFiles) => Promise<(init: HostStart) => HostChild>;
+  readonly isAway?: () => string | undefined;
+  readonly removeCopy: (path: string) => Promise<void>;
+  /** Resolves when there are files, or nobody is to wait for them any longer. */
+  readonly arrival?: () => Promise<void>;
+  readonly close: (kept: Kept) => Promise<void>;
+}
+
+/** Prepares what hosts need, and a first copy of the plugin files where they run here. */
 export async function openPluginRuntime(
   config: Config,
   options: GatewayOptions & { readonly handedOver?: HandedOver },
 ): Promise<PluginRuntime> {
   const { handedOver, log, metrics, version, dev } = options;
-  const dir = await makePrivateDir(options.env);
-  try {
-    const pluginsRoot = join(dir.path, "plugins");
-    await Deno.mkdir(pluginsRoot);
-    const files = await copyPlugins(config.pluginsDir, pluginsRoot);
-    const lastGood = handedOver?.lastGood === undefined
-      ? undefined
-      : await copyPlugins(handedOver.lastGood, pluginsRoot);
-    const pluginEnv = pluginEnvironment(config, options.env);
-    const { deno } = options.host;
-    const { modules, ...program } = await options.host.program(dir.path);
-    const commandWith = (packages: PluginPackages | undefined) =>
-      hostCommand(config, {
-        ...program,
-        deno,
-        socket: dir.socketPath,
-        pluginsRoot,
-        // Hosts with different packages run side by side while one takes over from the other.
-        denoDir: join(dir.path, packages ? `deno-${basename(packages.dir)}` : "deno"),
-        ...(packages ? { packagesDir: packages.dir } : {}),
-      }, pluginEnv);
-    let command = commandWith(undefined);
-    const cache = handedOver?.cache ?? await openCache(config.services.cache, { log });
-    const socket = new PluginSocket(dir.socketPath, {
-      log,
-      maxFrameBytes: config.maxFrameBytes,
-      meter: metrics.ipc,
-      ...(options.traceIpc ? { trace: options.traceIpc } : {}),
-    });
-    const pluginLogs = new PluginLogs({ log, metrics, ...logLimits(config, options) });
-    const isolateEvents = pluginEvents(cache, { logs: pluginLogs, metrics });
-    const types = dev && new TypeCheck({
-      ...dev,
-      log,
-      deno,
-      modules,
-      pluginsDir: config.pluginsDir,
-      dir: dir.path,
-      env: options.env,
-    });
-    let { routes } = config;
-    const supervisor = new Supervisor(files, {
-      log,
-      metrics,
-      explain: dev && ((error) => dev.print(problemBlock(error))),
-      onLive: types && ((live) => types.check(live)),
-      unfit: (generation) => missingPlugins(routes, generation),
-      hostCommand: async ({ path }) => {
-        const packages = await namedPackages(path, options.env);
-        command = commandWith(packages);
-        await makeDenoDir(command.env.DENO_DIR);
-        if (packages) await linkPackages(packages, command.env.DENO_DIR);
-        return command;
-      },
-      startHost: (command, events) =>
+  const { runtime } = config;
+  const pluginLogs = new PluginLogs({ log, metrics, ...logLimits(config, options) });
+  const local = runtime.mode === "external" ? undefined : await LocalHosts.open(config, {
+    ...options,
+    lastGood: handedOver?.lastGood?.path,
+  });
+  const external = runtime.mode === "external"
+    ? handedOver?.external ??
+      await ExternalHosts.open(runtime.socket, { version, ...socketOptions(config, options) })
+    : undefined;
+  const hosts = external
+    ? elsewhere(external, { config, lastGood: handedOver?.lastGood })
+    : await embedded(local as LocalHosts, { config, options, pluginLogs });
+  const cache = handedOver?.cache ?? await openCache(config.services.cache, { log });
+  const isolateEvents = pluginEvents(cache, { logs: pluginLogs, metrics });
+  const types = local && dev && new TypeCheck({
+    ...dev,
+    log,
+    deno: options.host.deno,
+    modules: local.modules,
+    pluginsDir: config.pluginsDir,
+    dir: local.dir,
+    env: options.env,
+  });
+  let { routes } = config;
+  const supervisor = new Supervisor(hosts.files, {
+    log,
+    metrics,
+    explain: dev && ((error) => dev.print(problemBlock(error))),
+    onLive: types && ((live) => types.check(live)),
+    unfit: (generation) => missingPlugins(routes, generation),
+    isAway: hosts.isAway,
+    removeCopy: hosts.removeCopy,
+    prepareHost: async (files) => {
+      const start = await hosts.prepare(files);
+      return (events) =>
         new HostProcess({
           config,
-          command,
-          pluginEnv,
-          pluginsRoot,
-          socket,
+          start,
+          socket: hosts.socket,
           version,
           log,
           metrics,
-          pluginLogs,
           isolateEvents,
           ...events,
-        }),
-    }, { lastGood });
-    const watching = new AbortController();
-    const stop = async ({ keepsCache } = { keepsCache: false }) => {
-      watching.abort();
-      types?.stop();
-      await supervisor.stop();
-      pluginLogs.tell();
-      if (!keepsCache) cache.close();
-      socket.close();
-      await dir.remove();
-    };
-    return {
-      supervisor,
-      get command() {
-        return command;
-      },
-      files,
-      pluginLogs,
-      cache,
-      start: () => supervisor.start(),
-      watch: () =>
-        void watchPlugins(config.pluginsDir, {
-          root: pluginsRoot,
-          current: files,
-          signal: watching.signal,
-          log,
-          onChange(changed) {
-            types?.stop();
-            supervisor.reload(changed);
-            void pruneCompiled(command.env.DENO_DIR, pluginsRoot)
-              .catch(() => {}); // the next change tries again
-          },
-        }),
-      adopt(next) {
-        const unfit = supervisor.current && missingPlugins(next.routes, supervisor.current);
-        if (unfit !== undefined) return unfit;
-        routes = next.routes;
-        pluginLogs.configure(logLimits(next, options));
-        return undefined;
-      },
-      async retire(how) {
-        watching.abort();
-        await supervisor.retire();
-        await stop(how);
-      },
-      stop,
-    };
+        });
+    },
+  }, { lastGood: hosts.lastGood });
+  const onFiles: OnFiles = (files, how) => {
+    types?.stop();
+    supervisor.reload(files, how);
+  };
+  // What a service says before anything is served must not be missed.
+  const stopWatching = external?.watch(onFiles) ?? (() => local?.stopWatching());
+  let stopped: Promise<void> | undefined;
+  const stopOnce = async (kept: Kept) => {
+    stopWatching();
+    types?.stop();
+    await supervisor.stop();
+    pluginLogs.tell();
+    if (!kept.cache) cache.close();
+    await hosts.close(kept);
+  };
+  // A gateway that ends stops what is just being retired, too.
+  const stop = (kept: Kept = { cache: false, external: false }) => stopped ??= stopOnce(kept);
+  return {
+    supervisor,
+    local,
+    pluginLogs,
+    cache,
+    external,
+    async start() {
+      await hosts.arrival?.();
+      const started = await supervisor.start(hosts.files);
+      // A service of its own can still be mended; the gateway serves by `failPolicy` meanwhile.
+      return external && started.kind === "failed" ? { ...started, kind: "absent" } : started;
+    },
+    watch: () => local?.watch(onFiles),
+    adopt(next) {
+      const unfit = supervisor.current && missingPlugins(next.routes, supervisor.current);
+      if (unfit !== undefined) return unfit;
+      routes = next.routes;
+      pluginLogs.configure(logLimits(next, options));
+      return undefined;
+    },
+    async retire(kept) {
+      stopWatching();
+      await supervisor.retire();
+      await stop(kept);
+    },
+    stop,
+  };
+}
+
+async function embedded(
+  local: LocalHosts,
+  { config, options, pluginLogs }: {
+    readonly config: Config;
+    readonly options: GatewayOptions;
+    readonly pluginLogs: PluginLogs;
+  },
+): Promise<Hosts> {
+  let socket: PluginSocket;
+  try {
+    socket = new PluginSocket(local.socketPath, socketOptions(config, options));
   } catch (error) {
-    await dir.remove();
+    await local.close();
     throw error;
   }
+  const init = {
+    socket: socket.path,
+    env: local.pluginEnv(config),
+    netHosts: pluginHosts(config),
+    pluginsRoot: local.pluginsRoot,
+  };
+  return {
+    socket,
+    files: local.files,
+    lastGood: local.lastGood,
+    async prepare(files) {
+      const command = await local.prepare(config, files);
+      return (start) => {
+        const child = new ChildProcess(command, pluginLogs.output);
+        child.write({ ...start, ...init });
+        return child;
+      };
+    },
+    removeCopy: (path) => Deno.remove(path, { recursive: true }),
+    async close() {
+      socket.close();
+      await local.close();
+    },
+  };
+}
+
+function elsewhere(
+  external: ExternalHosts,
+  { config, lastGood }: { readonly config: Config; readonly lastGood: PluginFiles | undefined },
+): Hosts {
+  return {
+    socket: external.socket,
+    get files() {
+      return external.files;
+    },
+    lastGood,
+    prepare: (files) => Promise.resolve((init) => external.start(init, { config, files })),
+    isAway: () => external.away,
+    removeCopy: () => Promise.resolve(), // the service sees to that
+    arrival: () => external.arrival(EXTERNAL_START_MS),
+    close: async (kept) => kept.external ? undefined : await external.close(),
+  };
+}
+
+function socketOptions(
+  { maxFrameBytes }: Config,
+  { log, metrics, traceIpc }: GatewayOptions,
+) {
+  return {
+    log,
+    maxFrameBytes,
+    meter: metrics.ipc,
+    ...(traceIpc ? { trace: traceIpc } : {}),
+  };
 }
 
 function logLimits(

@@ -13,11 +13,12 @@ import {
   PROTOCOL_VERSION,
   type ToHost,
   type ToIsolate,
+  type ToService,
 } from "../protocol/messages.ts";
 import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
 
-export type PeerConnection = Connection<ToHost | ToIsolate>;
+export type PeerConnection = Connection<ToHost | ToIsolate | ToService>;
 
 /** Takes over a connection after its `hello`. */
 export interface Peer {
@@ -63,6 +64,7 @@ export class PluginSocket {
   }
 
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#listener.close();
     for (const connection of this.#connections) connection.close();

@@ -20,7 +20,12 @@ import { metricsPage } from "./observe/metrics_page.ts";
 import { Observer } from "./observe/observer.ts";
 import { pluginsPage } from "./observe/plugins_page.ts";
 import { storyPages } from "./observe/story_page.ts";
-import { type GatewayOptions, openPluginRuntime, type PluginRuntime } from "./plugin_runtime.ts";
+import {
+  type GatewayOptions,
+  type Kept,
+  openPluginRuntime,
+  type PluginRuntime,
+} from "./plugin_runtime.ts";
 import { Proxy } from "./proxy.ts";
 import { type Reloaded, ReloadError } from "./reload.ts";
 import { UpstreamClient } from "./upstream/client.ts";
@@ -98,8 +103,11 @@ export class Gateway {
     if (refused.length > 0) throw new ReloadError(refused.join("\n"));
     // Without plugins there is nothing to hold the routes against, so it must be shown that there can be.
     const isNew = needsNewHost(config, next) || !runtime.supervisor.current;
-    const keepsCache = isSame(config.services.cache, next.services.cache);
-    const target = isNew ? await this.#startRuntime(next, { keepsCache }) : runtime;
+    const kept: Kept = {
+      cache: isSame(config.services.cache, next.services.cache),
+      external: isSame(config.runtime, next.runtime),
+    };
+    const target = isNew ? await this.#startRuntime(next, kept) : runtime;
     try {
       if (this.#stopping) throw new ReloadError("the gateway is stopping");
       const listeners = await this.#open(next);
@@ -112,12 +120,12 @@ export class Gateway {
       this.#serving = this.#serve(next, target);
       this.#use(listeners);
     } catch (error) {
-      if (isNew) void this.#end(target.stop({ keepsCache }), target);
+      if (isNew) void this.#end(target.stop(kept), target);
       throw this.#withOverlap(error);
     }
     if (isNew) {
       target.watch();
-      void this.#end(runtime.retire({ keepsCache }), runtime);
+      void this.#end(runtime.retire(kept), runtime);
     }
     this.#options.configureLog?.(next.log);
     return {
@@ -173,24 +181,22 @@ export class Gateway {
     return { config, runtime, handler };
   }
 
-  /** A runtime for another configuration, with its plugins loaded. It keeps the cache where that is the same. */
-  async #startRuntime(
-    next: Config,
-    { keepsCache }: { readonly keepsCache: boolean },
-  ): Promise<PluginRuntime> {
+  /** A runtime for another configuration, with its plugins loaded. It has what of the one before stays. */
+  async #startRuntime(next: Config, kept: Kept): Promise<PluginRuntime> {
     const { config, runtime } = this.#serving;
-    const isSameFolder = config.pluginsDir === next.pluginsDir;
+    const isSameFolder = config.pluginsDir === next.pluginsDir && kept.external;
     const started = await openPluginRuntime(next, {
       ...this.#options,
       handedOver: {
-        cache: keepsCache ? runtime.cache : undefined,
-        lastGood: isSameFolder ? runtime.supervisor.lastGood?.path : undefined,
+        cache: kept.cache ? runtime.cache : undefined,
+        external: kept.external ? runtime.external : undefined,
+        lastGood: isSameFolder ? runtime.supervisor.lastGood : undefined,
       },
     });
     this.#runtimes.add(started);
     const result = await started.start();
     if (result.kind === "ready" && !this.#stopping) return started;
-    void this.#end(started.stop({ keepsCache }), started);
+    void this.#end(started.stop(kept), started);
     throw new ReloadError(
       result.kind === "ready"
         ? "the gateway is stopping"

@@ -13,24 +13,25 @@ import type { Generation } from "./generation.ts";
 import type { HostProcess } from "./host_process.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
-import { PluginLoadError } from "./plugin_errors.ts";
+import { HostGoneError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
-import type { HostCommand } from "./sandbox.ts";
 
 export interface SupervisorNeeds {
   readonly log: Log;
   readonly metrics: Metrics;
   /**
-   * The command for a process that can load `files`.
+   * Gets ready what a process needs that is to load `files`.
    *
+   * @returns what starts it, and wires its events to the supervisor
    * @throws {PluginLoadError} where they need packages that are not there
    */
-  readonly hostCommand: (files: PluginFiles) => Promise<HostCommand>;
-  /** Starts it, and wires its events to the supervisor. */
-  readonly startHost: (
-    command: HostCommand,
-    events: Pick<SupervisorEvents, "onBlocked" | "onExit">,
-  ) => HostProcess;
+  readonly prepareHost: (
+    files: PluginFiles,
+  ) => Promise<(events: Pick<SupervisorEvents, "onBlocked" | "onExit">) => HostProcess>;
+  /** Why no process can be started at all, for now; `reload` will be called when one can be. */
+  readonly isAway?: (() => string | undefined) | undefined;
+  /** A copy of the files that is not needed any more. */
+  readonly removeCopy: (path: string) => Promise<void>;
   /** Shows an author why plugins do not load; the log then says only that they do not. */
   readonly explain?: ((error: PluginLoadError) => void) | undefined;
   /** The files on disk are what runs. */
@@ -61,7 +62,7 @@ export class Supervisor {
   readonly #hosts = new Set<HostProcess>();
   #host: HostProcess | undefined;
   #current: Generation | undefined;
-  #latest: PluginFiles;
+  #latest: PluginFiles | undefined;
   #lastGood: PluginFiles | undefined;
   #loadError: PluginLoadError | undefined;
   /** A host with a thread that burns a core. */
@@ -76,15 +77,18 @@ export class Supervisor {
   #retiring = false;
   #restartTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param options.lastGood a set that did load, for where `files` do not */
+  /**
+   * @param files `undefined` where they are still to come, by `reload`
+   * @param options.lastGood a set that did load, for where `files` do not
+   */
   constructor(
-    files: PluginFiles,
+    files: PluginFiles | undefined,
     needs: SupervisorNeeds,
     { lastGood }: { readonly lastGood?: PluginFiles | undefined } = {},
   ) {
     this.#latest = files;
     this.#lastGood = lastGood;
-    this.#copies = [...new Set([lastGood ?? files, files].map(({ path }) => path))];
+    this.#copies = [...new Set([lastGood, files].flatMap((each) => each ? [each.path] : []))];
     this.#needs = needs;
   }
 
@@ -124,7 +128,8 @@ export class Supervisor {
   }
 
   /** Starts the first host. It goes on trying when that fails for lack of a process. */
-  start(): Promise<StartResult> {
+  start(files = this.#latest): Promise<StartResult> {
+    this.#latest = files;
     return this.#change(async () => {
       try {
         await this.#newHost();
@@ -139,9 +144,14 @@ export class Supervisor {
     });
   }
 
-  /** Puts a new state of the files to work. When it does not load, what runs goes on. */
-  reload(files: PluginFiles): void {
+  /**
+   * Puts a new state of the files to work. When it does not load, what runs goes on.
+   *
+   * @param options.isAnew the copies before it are gone
+   */
+  reload(files: PluginFiles, { isAnew = false }: { readonly isAnew?: boolean } = {}): void {
     this.#latest = files;
+    if (isAnew) this.#lastGood = undefined;
     void this.#prune(files);
     void this.#change(async () => {
       if (files !== this.#latest) return; // saved again in the meantime
@@ -202,7 +212,9 @@ export class Supervisor {
   }
 
   /** A new process with `files`, or, when those do not load, with the ones that did before. */
-  async #newHost(files: PluginFiles = this.#latest): Promise<void> {
+  async #newHost(files: PluginFiles | undefined = this.#latest): Promise<void> {
+    const away = this.#needs.isAway?.();
+    if (!files || away !== undefined) throw new HostGoneError(away ?? "there are no plugin files");
     const lastGood = this.#lastGood;
     try {
       if (files !== this.#latest) {
@@ -224,9 +236,9 @@ export class Supervisor {
   }
 
   async #launch(files: PluginFiles): Promise<void> {
-    const command = await this.#needs.hostCommand(files);
+    const start = await this.#needs.prepareHost(files);
     if (this.#ending) return;
-    const host = this.#needs.startHost(command, {
+    const host = start({
       onBlocked: (from) => this.#onBlocked(from),
       onExit: (from, reason) => this.#onExit(from, reason),
     });
@@ -279,7 +291,7 @@ export class Supervisor {
     const old = others.slice(0, Math.max(0, others.length - KEPT_COPIES))
       .filter((path) => path !== this.#lastGood?.path);
     this.#copies = [...others.filter((path) => !old.includes(path)), latest.path];
-    for (const path of old) await Deno.remove(path, { recursive: true }).catch(() => {});
+    for (const path of old) await this.#needs.removeCopy(path).catch(() => {});
   }
 
   #onBlocked(host: HostProcess): void {
@@ -307,6 +319,7 @@ export class Supervisor {
   #restart(): void {
     if (this.#ending) return;
     this.#away = !this.#current;
+    if (this.#needs.isAway?.() !== undefined) return;
     const delayMs = this.#backoff.nextMs();
     this.#needs.log.info("the plugin host is restarted", { delayMs });
     clearTimeout(this.#restartTimer);

@@ -169,7 +169,7 @@ const result = union("action", {
 const hello = object({
   type: literal("hello"),
   protocol: count,
-  role: literal("host", "isolate"),
+  role: literal("host", "isolate", "service"),
   generation: count,
   isolate: optional(count),
   pid: count,
@@ -237,6 +237,33 @@ const fromIsolate = union("type", {
   log: backgroundLog,
 });
 
+/** From `conduit host`, which starts plugin hosts beside a gateway that does not. */
+const fromService = union("type", {
+  hello,
+  /** What lies in its plugins folder, after `hello` and after each save: SHA-256 of each file in hex, and a name for them all. */
+  files: object({ type: literal("files"), hash: string, files: mapOf(string) }),
+  /** A host has ended, or could not be started. */
+  host_ended: object({ type: literal("host_ended"), host: count, reason: string }),
+});
+
+const toService = union("type", {
+  refused: object({ type: literal("refused"), reason: string }),
+  /**
+   * Start a host that can load this state of the folder, and give it these lines on stdin. `hosts` and `env` are what the
+   * gateway takes it to be permitted; the service derives the permissions from its own configuration and refuses where that says otherwise.
+   */
+  start_host: object({
+    type: literal("start_host"),
+    host: count,
+    files: string,
+    hosts: arrayOf(string),
+    env: arrayOf(string),
+    init: mapOf(json),
+  }),
+  load: object({ type: literal("load"), host: count, generation: count, files: string }),
+  kill_host: object({ type: literal("kill_host"), host: count }),
+});
+
 const toHost = union("type", {
   /** The last message of a connection that the gateway does not accept. */
   refused: object({ type: literal("refused"), reason: string }),
@@ -279,6 +306,8 @@ export type HookResult = Decoded<typeof result>;
 export type CallFrame = Extract<FromIsolate, { type: "call" }>;
 export type FromHost = Decoded<typeof fromHost>;
 export type FromIsolate = Decoded<typeof fromIsolate>;
+export type FromService = Decoded<typeof fromService>;
+export type ToService = Decoded<typeof toService>;
 export type ToHost = Decoded<typeof toHost>;
 export type ToIsolate = Decoded<typeof toIsolate>;
 
@@ -290,5 +319,9 @@ export const decodeFromIsolate: (value: object) => FromIsolate = decodeAs(fromIs
 export const decodeToHost: (value: object) => ToHost = decodeAs(toHost, "message");
 /** Decodes what the gateway sends to an isolate. @throws {MessageError} */
 export const decodeToIsolate: (value: object) => ToIsolate = decodeAs(toIsolate, "message");
+/** Decodes what a host service sends. @throws {MessageError} */
+export const decodeFromService: (value: object) => FromService = decodeAs(fromService, "message");
+/** Decodes what the gateway sends to a host service. @throws {MessageError} */
+export const decodeToService: (value: object) => ToService = decodeAs(toService, "message");
 /** Decodes the first message of a connection. @throws {MessageError} */
 export const decodeHello: (value: object) => Hello = decodeAs(hello, "message");

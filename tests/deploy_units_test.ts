@@ -4,7 +4,7 @@ import { scratch } from "./support/conduit.ts";
 import { echoUpstream } from "./support/echo_upstream.ts";
 import { ROOT } from "./support/gateway.ts";
 
-const UNITS = ["conduit.service"] as const;
+const UNITS = ["conduit.service", "conduit-host.service"] as const;
 
 async function isThere(command: string): Promise<boolean> {
   const { success } = await new Deno.Command("sh", { args: ["-c", `command -v ${command}`] })
@@ -136,10 +136,12 @@ Deno.test({
     let pid = 0;
     let reloaded = false;
     let rest = "";
+    let log = "";
     for await (const text of traced.stdout.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) {
+        log += `${line}\n`;
         const { message, address, pid: its, changed } = JSON.parse(line);
         if (message === "listening") {
           pid = its;
@@ -157,7 +159,7 @@ Deno.test({
         }
       }
     }
-    assertEquals([(await traced.status).code, reloaded], [0, true]);
+    assertEquals([(await traced.status).code, reloaded], [0, true], log);
     const made = (await Deno.readTextFile(calls)).split("\n").slice(2)
       .map((line) => line.trim().split(/\s+/).at(-1) ?? "")
       .filter((name) => /^[a-z]\w+$/.test(name) && name !== "total");

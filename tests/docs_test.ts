@@ -6,7 +6,14 @@ import { ParentMetrics } from "../gateway/processes/parent_metrics.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { PROTOCOL_VERSION } from "../protocol/messages.ts";
 import { deniedHeader, type HeaderSide } from "../protocol/mutation_rules.ts";
-import { FROM_HOST, FROM_ISOLATE, TO_HOST, TO_ISOLATE } from "./protocol/golden_messages.ts";
+import {
+  FROM_HOST,
+  FROM_ISOLATE,
+  FROM_SERVICE,
+  TO_HOST,
+  TO_ISOLATE,
+  TO_SERVICE,
+} from "./protocol/golden_messages.ts";
 import { GENERATED_DOCS, generatedDoc } from "./support/generated_docs.ts";
 import {
   codeBlocks,
@@ -150,6 +157,8 @@ Deno.test("protocol.md shows every message as encodeFrame writes it", async () =
   const directions = {
     "from-host": FROM_HOST,
     "from-isolate": FROM_ISOLATE,
+    "from-service": FROM_SERVICE,
+    "to-service": TO_SERVICE,
     "to-host": TO_HOST,
     "to-isolate": TO_ISOLATE,
   };

@@ -71,6 +71,7 @@ export const COMMANDS = {
     summary:
       "the same for plugin authors: types checked, errors with their lines, readable logs, x-conduit-* response headers",
   },
+  host: { summary: "run the plugin host alone, for a gateway with runtime.mode external" },
   check: {
     summary:
       "validate the configuration, load every plugin in the sandbox, print routes, chains and permissions",

@@ -67,6 +67,21 @@ export const MANUAL: Readonly<Record<CommandName, ManualPage>> = {
     examples: [["conduit dev", "and save a plugin in another window"]],
     see: ["docs/plugins.md", "docs/operations.md"],
   },
+  host: {
+    description: [
+      "Runs the plugin host as a service of its own, for a gateway whose configuration says runtime.mode external. It watches the plugins, connects to the gateway on runtime.socket, and starts what the gateway asks for, in the same sandbox as the gateway would. Either of the two may be started first, and either may be restarted alone: while there is no host, the gateway answers by failPolicy.",
+      "Both read the same configuration, and run as the same user, so that both can read the secret beside the socket. The permissions of plugins follow from the file that this command reads, whatever the gateway asks for, and so do the values of pluginEnv from its environment.",
+    ],
+    exits: {
+      ok: "ended by a signal",
+      wrong:
+        "the configuration is wrong, or the plugins folder cannot be read; a gateway that is not there does not end it",
+    },
+    environment: HOST_ENVIRONMENT,
+    files: [CONFIG_FILE, PLUGINS, PRIVATE, CACHE],
+    examples: [["conduit host --config /etc/conduit/conduit.config.json", "as a service does"]],
+    see: ["docs/operations.md", "docs/protocol.md"],
+  },
   check: {
     description: [
       "Reads the configuration, starts a plugin host as conduit run would, loads every plugin in it, and prints the routes, the hooks on each, the plugins with their hashes, and the permissions that the host gets. It listens nowhere, and a gateway that runs does not notice.",

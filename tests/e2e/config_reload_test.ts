@@ -325,13 +325,14 @@ Deno.test("reload: maxInFlight counts requests of the configuration before, and 
   const config = (maxInFlight: number) => ({
     ...PATIENT,
     maxInFlight,
+    pluginPoolSize: maxInFlight === 10 ? 2 : 1, // another host, beside which the old one goes on
     routes: [{ path: "/*", upstream: upstream.url }],
   });
   await using gateway = await testGateway({ config: config(10), plugins: PLUGINS });
   const slow = [gateway.fetch("/"), gateway.fetch("/")];
   for (const each of slow) each.catch(() => {});
   await gateway.until(() => upstream.seen.length === 2, { what: "both requests" });
-  assertEquals((await reload(gateway, config(2))).changed, "maxInFlight");
+  assertEquals((await reload(gateway, config(2))).changed, "pluginPoolSize, maxInFlight");
   assertEquals((await answerOf(gateway)).status, 503);
   gateway.signal("SIGTERM");
   const draining = await gateway.waitForLog(({ message }) => message === "draining");

@@ -555,8 +555,12 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
     "services.cache.keyPrefix: 1 is not a string",
   ],
   [
-    { runtime: { mode: "external", socket: "/run/host.sock" } },
-    'runtime.mode: "external" is not built yet; use "embedded"',
+    { processes: 2, runtime: { mode: "external", socket: "/run/host.sock" } },
+    'runtime.mode: "external" serves one gateway process; use "processes": 1, or "embedded"',
+  ],
+  [
+    { runtime: { mode: "external", socket: `/${"s".repeat(107)}` } },
+    `runtime.socket: "/${"s".repeat(97)}… is 1 bytes too long for a Unix socket`,
   ],
   [
     { processes: 2, listen: "unix:/run/conduit/http.sock" },

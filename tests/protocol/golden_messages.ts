@@ -8,9 +8,11 @@
 import type {
   FromHost,
   FromIsolate,
+  FromService,
   HookResult,
   ToHost,
   ToIsolate,
+  ToService,
 } from "../../protocol/messages.ts";
 
 /** The examples of one direction by message name, each with all of its optional members. */
@@ -168,6 +170,41 @@ export const FROM_ISOLATE: Examples<FromIsolate> = {
     args: ["nonce:1", { seen: true }, { ttlSeconds: 60, onlyIfAbsent: true }],
   }],
   log: FROM_HOST.log,
+};
+
+export const FROM_SERVICE: Examples<FromService> = {
+  hello: [{
+    type: "hello",
+    protocol: 1,
+    role: "service",
+    generation: 0,
+    pid: 4700,
+    version: "0.1.0",
+    secret: "b2Ygbm8gdXNl",
+  }],
+  files: [{ type: "files", hash: "3f5a", files: { "001-auth.ts": "9b1c" } }],
+  host_ended: [{ type: "host_ended", host: 1, reason: "SIGKILL" }],
+};
+
+export const TO_SERVICE: Examples<ToService> = {
+  refused: [REFUSED],
+  start_host: [{
+    type: "start_host",
+    host: 1,
+    files: "3f5a",
+    hosts: ["127.0.0.1:2001"],
+    env: ["SESSION_SECRET"],
+    init: {
+      secret: "b2Ygbm8gdXNl",
+      version: "0.1.0",
+      poolSize: 4,
+      loadTimeoutMs: 10000,
+      maxFrameBytes: 8388608,
+      pluginConfig: { "001-auth": {} },
+    },
+  }],
+  load: [{ type: "load", host: 1, generation: 3, files: "3f5a" }],
+  kill_host: [{ type: "kill_host", host: 1 }],
 };
 
 export const TO_HOST: Examples<ToHost> = {

@@ -5,13 +5,22 @@ import {
   assertDepth,
   decodeFromHost,
   decodeFromIsolate,
+  decodeFromService,
   decodeHello,
   decodeToHost,
   decodeToIsolate,
+  decodeToService,
   MAX_JSON_DEPTH,
   PROTOCOL_VERSION,
 } from "../../protocol/messages.ts";
-import { FROM_HOST, FROM_ISOLATE, TO_HOST, TO_ISOLATE } from "./golden_messages.ts";
+import {
+  FROM_HOST,
+  FROM_ISOLATE,
+  FROM_SERVICE,
+  TO_HOST,
+  TO_ISOLATE,
+  TO_SERVICE,
+} from "./golden_messages.ts";
 
 type Values = { [key: string]: unknown };
 
@@ -22,6 +31,8 @@ const DIRECTIONS: readonly {
 }[] = [
   { name: "host to gateway", decode: decodeFromHost, examples: FROM_HOST },
   { name: "isolate to gateway", decode: decodeFromIsolate, examples: FROM_ISOLATE },
+  { name: "host service to gateway", decode: decodeFromService, examples: FROM_SERVICE },
+  { name: "gateway to host service", decode: decodeToService, examples: TO_SERVICE },
   { name: "gateway to host", decode: decodeToHost, examples: TO_HOST },
   { name: "gateway to isolate", decode: decodeToIsolate, examples: TO_ISOLATE },
 ];
@@ -33,7 +44,7 @@ const EXAMPLES = DIRECTIONS.flatMap(({ name, decode, examples }) =>
 );
 
 /** Members under which any name may stand (maps), or any JSON at all. */
-const OPEN = ["headers", "state", "fields", "started", "user", "value", "args"];
+const OPEN = ["headers", "state", "fields", "started", "user", "value", "args", "files", "init"];
 
 /** Every object of fixed shape in `value`, with its path as errors name it. */
 function* shapes(value: unknown, path = "message"): Generator<[path: string, at: Values]> {

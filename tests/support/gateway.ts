@@ -41,6 +41,8 @@ export interface TestGatewayOptions {
   /** Its environment is `env` and nothing else. */
   readonly clearEnv?: boolean;
   readonly cwd?: string;
+  /** A folder that is ready, with a configuration of its own; it stays when the gateway is disposed. */
+  readonly dir?: string;
   /** Do not wait until it is ready: the test looks at how the process ends. */
   readonly mayFail?: boolean;
   /** Which records stay in `logs`; all of them, unless a long run would fill the memory. */
@@ -49,6 +51,7 @@ export interface TestGatewayOptions {
 
 /** Starts a gateway and waits until it listens. Disposing it kills what still runs and removes its folder. */
 export async function testGateway(options: TestGatewayOptions): Promise<TestGateway> {
+  if (options.dir !== undefined) return await started(options.dir, options);
   const dir = await Deno.makeTempDir({ prefix: "conduit-test-" });
   await Deno.mkdir(join(dir, "plugins"));
   await Deno.mkdir(join(dir, "run"));
@@ -65,6 +68,10 @@ export async function testGateway(options: TestGatewayOptions): Promise<TestGate
   for (const [name, source] of Object.entries(options.plugins ?? {})) {
     await Deno.writeTextFile(join(dir, "plugins", name), source);
   }
+  return await started(dir, options);
+}
+
+async function started(dir: string, options: TestGatewayOptions): Promise<TestGateway> {
   const gateway = new TestGateway(dir, options);
   if (options.mayFail) return gateway;
   try {
@@ -80,6 +87,7 @@ export class TestGateway implements AsyncDisposable {
   readonly dir: string;
   /** Every record of its log so far. With `dev`, whose log is text, lines stand in `message`. */
   readonly logs: LogLine[] = [];
+  readonly #keepsDir: boolean;
   readonly #process: Deno.ChildProcess;
   readonly #wakes = new Set<() => void>();
   readonly #reading: Promise<void>;
@@ -92,6 +100,7 @@ export class TestGateway implements AsyncDisposable {
 
   constructor(dir: string, options: TestGatewayOptions) {
     this.dir = dir;
+    this.#keepsDir = options.dir !== undefined;
     const { program = FROM_SOURCE, clearEnv = false, cwd, keepsLog = () => true } = options;
     this.#keepsLog = keepsLog;
     this.#process = new Deno.Command(program.command, {
@@ -243,7 +252,7 @@ export class TestGateway implements AsyncDisposable {
     }
     await this.#reading;
     await this.#readingErrors;
-    await Deno.remove(this.dir, { recursive: true }).catch(() => {});
+    if (!this.#keepsDir) await Deno.remove(this.dir, { recursive: true }).catch(() => {});
   }
 
   #address(field: "address" | "admin"): URL & { port: number } {

@@ -1,0 +1,168 @@
+/**
+ * Plugin hosts that `conduit host` starts, as another service: the gateway listens on `runtime.socket`, the service connects to it, and is told
+ * which hosts to start and what they are to load. Only what supervises hosts knows that; a host itself connects as any other.
+ *
+ * @module
+ */
+
+import type { ByteMeter } from "../../protocol/connection.ts";
+import { MessageError } from "../../protocol/decode.ts";
+import { decodeFromService, type Hello, type ToService } from "../../protocol/messages.ts";
+import type { Config } from "../config.ts";
+import type { HostChild, HostStart } from "../host_process.ts";
+import { ListenError, removeStaleSocket } from "../listen.ts";
+import { errorText } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { PluginFiles } from "../plugin_files.ts";
+import { type Peer, type PeerConnection, PluginSocket } from "../plugin_socket.ts";
+import { pluginHosts } from "../sandbox.ts";
+import { removeSecret, writeSecret } from "./secret_file.ts";
+
+export interface ExternalHostsOptions {
+  readonly log: Log;
+  readonly version: string;
+  readonly maxFrameBytes: number;
+  readonly meter: ByteMeter;
+  readonly trace?: (direction: "in" | "out", message: object) => void;
+}
+
+/** `isAnew`: the service has just connected, and has no copy of what was there before. */
+export type OnFiles = (files: PluginFiles, options?: { readonly isAnew: boolean }) => void;
+
+const AWAY = "no plugin host service is connected; start `conduit host`";
+
+export class ExternalHosts {
+  readonly socket: PluginSocket;
+  readonly #options: ExternalHostsOptions;
+  readonly #ends = new Map<number, (reason: string) => void>();
+  #service: PeerConnection | undefined;
+  #files: PluginFiles | undefined;
+  #arrived = Promise.withResolvers<void>();
+  readonly #watchers = new Set<OnFiles>();
+  #lastHost = 0;
+
+  private constructor(socket: PluginSocket, options: ExternalHostsOptions) {
+    this.socket = socket;
+    this.#options = options;
+  }
+
+  /** @throws {ListenError} */
+  static async open(path: string, options: ExternalHostsOptions): Promise<ExternalHosts> {
+    try {
+      await removeStaleSocket(path);
+      const hosts = new ExternalHosts(new PluginSocket(path, options), options);
+      const secret = await writeSecret(path);
+      hosts.socket.expect(secret, (hello, connection) => hosts.#admit(hello, connection));
+      return hosts;
+    } catch (error) {
+      const reason = error instanceof Deno.errors.AddrInUse
+        ? "another gateway listens there already"
+        : errorText(error);
+      throw new ListenError(`cannot listen on runtime.socket unix:${path}: ${reason}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** What lies in the service's folder; `undefined` until it has said so. */
+  get files(): PluginFiles | undefined {
+    return this.#files;
+  }
+
+  /** Why no host can be started now. */
+  get away(): string | undefined {
+    return this.#service ? undefined : AWAY;
+  }
+
+  /** From now on `onFiles` is told of each state of the folder, until the returned function is called. */
+  watch(onFiles: OnFiles): () => void {
+    this.#watchers.add(onFiles);
+    return () => this.#watchers.delete(onFiles);
+  }
+
+  /** Resolves when a service has said what lies in its folder, or the time is over. */
+  async arrival(limitMs: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, limitMs));
+    await Promise.race([this.#arrived.promise, late]);
+    clearTimeout(timer);
+  }
+
+  /** A host for `files`, with the permissions that follow from `config`, unless the service knows better. */
+  start(
+    init: HostStart,
+    { config, files }: {
+      readonly config: Pick<Config, "routes" | "pluginNet" | "pluginEnv">;
+      readonly files: PluginFiles;
+    },
+  ): HostChild {
+    const host = ++this.#lastHost;
+    const service = this.#service;
+    const { promise: ended, resolve } = Promise.withResolvers<string>();
+    this.#ends.set(host, resolve);
+    const send = (message: ToService) => service === this.#service && service?.send(message);
+    send({
+      type: "start_host",
+      host,
+      files: files.hash,
+      hosts: pluginHosts(config),
+      env: [...config.pluginEnv],
+      init: { ...init },
+    });
+    if (!service) resolve(AWAY);
+    return {
+      ended,
+      load: (generation, { hash }) => send({ type: "load", host, generation, files: hash }),
+      kill: () => send({ type: "kill_host", host }),
+    };
+  }
+
+  async close(): Promise<void> {
+    this.socket.close();
+    await Deno.remove(this.socket.path).catch(() => {});
+    await removeSecret(this.socket.path);
+  }
+
+  #admit(hello: Hello, connection: PeerConnection): Peer | string {
+    const { log, version } = this.#options;
+    if (hello.role !== "service") return "this secret is for a plugin host service";
+    if (hello.version !== version) {
+      return `version ${hello.version} is not ${version}; run gateway and plugin host service from one build`;
+    }
+    if (this.#service) return "a plugin host service is connected already";
+    this.#service = connection;
+    log.info("the plugin host service is connected", { pid: hello.pid });
+    let isAnew = true;
+    return {
+      onMessage: (value) => {
+        const message = decodeFromService(value);
+        switch (message.type) {
+          case "files": {
+            const { hash, files } = message;
+            this.#files = { hash, files, path: hash, dirUrl: "" };
+            this.#arrived.resolve();
+            for (const onFiles of this.#watchers) onFiles(this.#files, { isAnew });
+            isAnew = false;
+            return;
+          }
+          case "host_ended":
+            this.#ends.get(message.host)?.(message.reason);
+            this.#ends.delete(message.host);
+            return;
+          case "hello":
+            throw new MessageError("a second hello");
+        }
+      },
+      onClose: () => this.#gone(),
+    };
+  }
+
+  #gone(): void {
+    this.#service = undefined;
+    this.#files = undefined;
+    this.#arrived = Promise.withResolvers();
+    this.#options.log.error("the plugin host service has gone; waiting for it");
+    for (const resolve of this.#ends.values()) resolve("its service has gone");
+    this.#ends.clear();
+  }
+}

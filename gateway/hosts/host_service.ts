@@ -1,0 +1,250 @@
+/**
+ * `conduit host`: starts plugin hosts for a gateway that runs as another service. It watches the plugins folder, connects to the gateway's
+ * socket, again and again while there is none, and starts what the gateway asks for, with permissions that follow from its own configuration.
+ *
+ * @module
+ */
+
+import { Connection } from "../../protocol/connection.ts";
+import { decodeToService, type FromService, PROTOCOL_VERSION } from "../../protocol/messages.ts";
+import type { Json } from "../../protocol/snapshot.ts";
+import { Backoff } from "../backoff.ts";
+import { ChildProcess } from "../child_process.ts";
+import { type Config, loadConfig } from "../config.ts";
+import { isSame } from "../config_changes.ts";
+import { errorText } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { PluginFiles } from "../plugin_files.ts";
+import { pluginHosts } from "../sandbox.ts";
+import { LocalHosts, type LocalHostsOptions } from "./local_hosts.ts";
+import { readSecret } from "./secret_file.ts";
+
+export interface HostServiceOptions extends Pick<LocalHostsOptions, "env" | "host"> {
+  readonly log: Log;
+  readonly version: string;
+  /** Where what plugins print goes. */
+  readonly output: Log;
+  readonly trace?: (direction: "in" | "out", message: object) => void;
+  /** Hears whether a gateway is there. */
+  readonly onState: (state: string) => void;
+}
+
+type Link = Connection<FromService>;
+type StartHost = Extract<ReturnType<typeof decodeToService>, { type: "start_host" }>;
+
+/** The longest pause between two attempts to reach the gateway: connecting costs next to nothing. */
+const MAX_CONNECT_PAUSE_MS = 1000;
+const KEPT_COPIES = 8;
+
+/** The configuration here and at the gateway do not fit together; the message says how. */
+class Mismatch extends Error {}
+
+export class HostService {
+  readonly #config: Config;
+  readonly #socketPath: string;
+  readonly #options: HostServiceOptions;
+  readonly #local: LocalHosts;
+  /** By hash, the newest last. */
+  readonly #copies = new Map<string, PluginFiles>();
+  readonly #hosts = new Map<number, Promise<ChildProcess | undefined>>();
+  /** Copies that hosts have loaded. */
+  readonly #used = new Map<number, Set<string>>();
+  #link: Link | undefined;
+  #stopping = false;
+  #wake = () => {};
+
+  private constructor(
+    config: Config,
+    socketPath: string,
+    { local, options }: { readonly local: LocalHosts; readonly options: HostServiceOptions },
+  ) {
+    this.#config = config;
+    this.#socketPath = socketPath;
+    this.#options = options;
+    this.#local = local;
+    this.#copies.set(local.files.hash, local.files);
+    local.watch((files) => this.#onFiles(files));
+  }
+
+  /** @throws {PluginsDirError} @throws {PrivateDirError} @throws {SandboxError} */
+  static async open(
+    config: Config,
+    socketPath: string,
+    options: HostServiceOptions,
+  ): Promise<HostService> {
+    const local = await LocalHosts.open(config, { ...options, socketPath });
+    return new HostService(config, socketPath, { local, options });
+  }
+
+  /** Serves one gateway after another, until `stop`. */
+  async run(): Promise<void> {
+    const { log, onState } = this.#options;
+    const backoff = new Backoff();
+    let told = "";
+    while (!this.#stopping) {
+      onState("waiting for the gateway");
+      const since = performance.now();
+      const problem = await this.#serve().catch((error) => errorText(error));
+      backoff.lived(performance.now() - since);
+      if (this.#stopping) break;
+      if (problem !== told) {
+        log.warn("no gateway; trying again", { socket: this.#socketPath, reason: problem });
+      }
+      told = problem;
+      await this.#pause(Math.min(backoff.nextMs(), MAX_CONNECT_PAUSE_MS));
+    }
+    await Promise.all([...this.#hosts.keys()].map((host) => this.#kill(host)));
+    await this.#local.close();
+  }
+
+  stop(): void {
+    this.#stopping = true;
+    this.#wake();
+    this.#link?.close();
+  }
+
+  /** @returns why the connection is over */
+  async #serve(): Promise<string> {
+    const secret = await readSecret(this.#socketPath);
+    const socket = await Deno.connect({ transport: "unix", path: this.#socketPath });
+    if (this.#stopping) socket.close();
+    const { log, version, trace, onState } = this.#options;
+    const { maxFrameBytes } = this.#config;
+    const link: Link = new Connection(socket, { maxFrameBytes, ...(trace ? { trace } : {}) });
+    let refused: string | undefined;
+    link.send({
+      type: "hello",
+      protocol: PROTOCOL_VERSION,
+      role: "service",
+      generation: 0,
+      pid: Deno.pid,
+      version,
+      secret,
+    });
+    this.#link = link;
+    for (const files of [...this.#copies.values()].slice(-1)) this.#tell(files);
+    const broken = await link.receive((value) => {
+      const message = decodeToService(value);
+      switch (message.type) {
+        case "refused":
+          return void (refused = message.reason);
+        case "start_host":
+          log.info("starting a plugin host for the gateway", { host: message.host });
+          onState("connected to the gateway");
+          return void this.#hosts.set(message.host, this.#start(message));
+        case "load":
+          return void this.#load(message);
+        case "kill_host":
+          return void this.#kill(message.host);
+      }
+    });
+    this.#link = undefined;
+    await Promise.all([...this.#hosts.keys()].map((host) => this.#kill(host)));
+    return refused === undefined
+      ? broken?.message ?? "the gateway has ended the connection"
+      : `the gateway refuses this plugin host service: ${refused}`;
+  }
+
+  async #start({ host, files, hosts, env, init }: StartHost): Promise<ChildProcess | undefined> {
+    const { output } = this.#options;
+    try {
+      const config = await loadConfig(this.#config.file);
+      this.#compare(config, { hosts, env });
+      const copy = this.#copies.get(files);
+      if (!copy) throw new Mismatch(`there is no copy "${files}" of the plugin files here`);
+      const command = await this.#local.prepare(config, copy);
+      const child = new ChildProcess(command, output);
+      child.write({ ...init, ...this.#ownInit(config) });
+      void child.ended.then((reason) => this.#ended(host, reason));
+      return child;
+    } catch (error) {
+      this.#options.log.error("a plugin host cannot be started", { reason: errorText(error) });
+      this.#ended(host, errorText(error));
+      return undefined;
+    }
+  }
+
+  /** What the gateway does not know, or is not believed. */
+  #ownInit(config: Config): Readonly<Record<string, Json>> {
+    return {
+      socket: this.#socketPath,
+      env: this.#local.pluginEnv(config),
+      netHosts: pluginHosts(config),
+      pluginsRoot: this.#local.pluginsRoot,
+    };
+  }
+
+  /** The file is read anew for each host, so that a reload of the gateway is enough for what both read there. */
+  #compare(
+    config: Config,
+    asked: { readonly hosts: readonly string[]; readonly env: readonly string[] },
+  ): void {
+    for (const key of ["pluginsDir", "runtime"] as const) {
+      if (!isSame(config[key], this.#config[key])) {
+        throw new Mismatch(`${key} has changed in ${config.file}; restart the plugin host service`);
+      }
+    }
+    const own = { hosts: pluginHosts(config), env: [...config.pluginEnv] };
+    for (const key of ["hosts", "env"] as const) {
+      if (isSame(own[key], asked[key])) continue;
+      throw new Mismatch(
+        `the gateway asks for a plugin host with ${key} ${
+          asked[key].join(", ") || "none"
+        }, and ${config.file} here says ${
+          own[key].join(", ") || "none"
+        }; give both the same configuration`,
+      );
+    }
+  }
+
+  async #load(
+    { host, generation, files }: {
+      readonly host: number;
+      readonly generation: number;
+      readonly files: string;
+    },
+  ): Promise<void> {
+    const child = await this.#hosts.get(host);
+    const copy = this.#copies.get(files);
+    if (!child) return;
+    if (!copy) return child.kill(); // never silently another set than the one that was asked for
+    this.#used.set(host, new Set([...this.#used.get(host) ?? [], files]));
+    child.load(generation, copy);
+  }
+
+  async #kill(host: number): Promise<void> {
+    const child = await this.#hosts.get(host);
+    child?.kill();
+    await child?.ended;
+  }
+
+  #ended(host: number, reason: string): void {
+    this.#hosts.delete(host);
+    this.#used.delete(host);
+    this.#link?.send({ type: "host_ended", host, reason });
+  }
+
+  #onFiles(files: PluginFiles): void {
+    this.#copies.delete(files.hash);
+    this.#copies.set(files.hash, files);
+    this.#tell(files);
+    const used = new Set([...this.#used.values()].flatMap((each) => [...each]));
+    for (const old of [...this.#copies.values()].slice(0, -KEPT_COPIES)) {
+      if (used.has(old.hash)) continue;
+      this.#copies.delete(old.hash);
+      void Deno.remove(old.path, { recursive: true }).catch(() => {});
+    }
+  }
+
+  #tell({ hash, files }: PluginFiles): void {
+    this.#link?.send({ type: "files", hash, files: { ...files } });
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const timer = setTimeout(resolve, ms);
+    await promise;
+    clearTimeout(timer);
+  }
+}

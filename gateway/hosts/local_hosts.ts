@@ -1,0 +1,156 @@
+/**
+ * Plugin hosts on this machine: the private folder with the copies of the plugin files, and the command that starts a host which may read
+ * one of them. The gateway has it where the runtime is embedded; otherwise `conduit host` does.
+ *
+ * @module
+ */
+
+import { basename, join } from "@std/path";
+import type { Config } from "../config.ts";
+import type { Log } from "../log.ts";
+import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "../plugin_files.ts";
+import { linkPackages, namedPackages, type PluginPackages } from "../plugin_packages.ts";
+import { makeDenoDir, makePrivateDir, type PrivateDir } from "../private_dir.ts";
+import { type HostCommand, hostCommand, type HostFiles, pluginEnvironment } from "../sandbox.ts";
+
+/** What the sandbox follows from. */
+export type SandboxConfig = Pick<Config, "routes" | "pluginNet" | "pluginEnv">;
+
+export interface HostProgram extends Pick<HostFiles, "entry" | "sources"> {
+  /** Where the modules lie that plugins and their tests import types from, as URLs by name. */
+  readonly modules: Readonly<Record<string, string>>;
+}
+
+export interface LocalHostsOptions {
+  readonly log: Log;
+  readonly env: (name: string) => string | undefined;
+  readonly host: {
+    readonly deno: string;
+    /** Where the plugin host's program lies, which `main.ts` knows; `dir` is a private folder for it, if it needs one. */
+    readonly program: (dir: string) => Promise<HostProgram>;
+  };
+  /** Where the gateway listens for hosts; by default in the private folder. */
+  readonly socketPath?: string;
+  /** A folder with a set of plugins that loaded, to be copied too. */
+  readonly lastGood?: string | undefined;
+}
+
+export class LocalHosts {
+  readonly dir: string;
+  readonly pluginsRoot: string;
+  readonly socketPath: string;
+  /** The first copy. */
+  readonly files: PluginFiles;
+  readonly lastGood: PluginFiles | undefined;
+  /** What `conduit/plugin` and `conduit/testing` stand for. */
+  readonly modules: Readonly<Record<string, string>>;
+  readonly #privateDir: PrivateDir;
+  readonly #pluginsDir: string;
+  readonly #options: LocalHostsOptions;
+  readonly #program: Pick<HostFiles, "entry" | "sources">;
+  readonly #watching = new AbortController();
+  #command: HostCommand;
+
+  private constructor(
+    config: SandboxConfig & Pick<Config, "pluginsDir">,
+    options: LocalHostsOptions,
+    { dir, files, lastGood, modules, ...program }: {
+      readonly dir: PrivateDir;
+      readonly files: PluginFiles;
+      readonly lastGood: PluginFiles | undefined;
+      readonly modules: Readonly<Record<string, string>>;
+    } & Pick<HostFiles, "entry" | "sources">,
+  ) {
+    this.#privateDir = dir;
+    this.dir = dir.path;
+    this.pluginsRoot = join(dir.path, "plugins");
+    this.socketPath = options.socketPath ?? dir.socketPath;
+    this.files = files;
+    this.lastGood = lastGood;
+    this.modules = modules;
+    this.#pluginsDir = config.pluginsDir;
+    this.#options = options;
+    this.#program = program;
+    this.#command = this.#commandWith(config, undefined);
+  }
+
+  /** @throws {PrivateDirError} @throws {PluginsDirError} @throws {SandboxError} */
+  static async open(
+    config: SandboxConfig & Pick<Config, "pluginsDir">,
+    options: LocalHostsOptions,
+  ): Promise<LocalHosts> {
+    const dir = await makePrivateDir(options.env);
+    try {
+      const root = join(dir.path, "plugins");
+      await Deno.mkdir(root);
+      const files = await copyPlugins(config.pluginsDir, root);
+      const lastGood = options.lastGood === undefined
+        ? undefined
+        : await copyPlugins(options.lastGood, root);
+      const program = await options.host.program(dir.path);
+      return new LocalHosts(config, options, { dir, files, lastGood, ...program });
+    } catch (error) {
+      await dir.remove();
+      throw error;
+    }
+  }
+
+  /** Of the host that was prepared last. */
+  get command(): HostCommand {
+    return this.#command;
+  }
+
+  /** The values of `pluginEnv` that are set. */
+  pluginEnv(config: Pick<Config, "pluginEnv">): Record<string, string> {
+    return pluginEnvironment(config, this.#options.env);
+  }
+
+  /**
+   * The command for a host that can load `files`.
+   *
+   * @throws {PluginLoadError} where they need packages that are not there
+   */
+  async prepare(config: SandboxConfig, { path }: PluginFiles): Promise<HostCommand> {
+    const packages = await namedPackages(path, this.#options.env);
+    const command = this.#commandWith(config, packages);
+    await makeDenoDir(command.env.DENO_DIR);
+    if (packages) await linkPackages(packages, command.env.DENO_DIR);
+    return this.#command = command;
+  }
+
+  /** Hands every new state of the folder to `onChange`, until `stopWatching`. */
+  watch(onChange: (files: PluginFiles) => void): void {
+    void watchPlugins(this.#pluginsDir, {
+      root: this.pluginsRoot,
+      current: this.files,
+      signal: this.#watching.signal,
+      log: this.#options.log,
+      onChange: (files) => {
+        onChange(files);
+        void pruneCompiled(this.#command.env.DENO_DIR, this.pluginsRoot)
+          .catch(() => {}); // the next change tries again
+      },
+    });
+  }
+
+  stopWatching(): void {
+    this.#watching.abort();
+  }
+
+  async close(): Promise<void> {
+    this.stopWatching();
+    await this.#privateDir.remove();
+  }
+
+  #commandWith(config: SandboxConfig, packages: PluginPackages | undefined): HostCommand {
+    return hostCommand(config, {
+      ...this.#program,
+      deno: this.#options.host.deno,
+      socket: this.socketPath,
+      pluginsRoot: this.pluginsRoot,
+      // Hosts with different packages run side by side while one takes over from the other.
+      denoDir: join(this.dir, packages ? `deno-${basename(packages.dir)}` : "deno"),
+      ...(packages ? { packagesDir: packages.dir } : {}),
+    }, this.pluginEnv(config));
+  }
+}
