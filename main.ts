@@ -237,14 +237,14 @@ async function host(configFile: string): Promise<number> {
       `runtime.mode: "embedded" means that the gateway starts the plugin host itself; set "external" and "socket"`,
     );
   }
-  const { log, flush } = startLog(config.log);
+  const { log, end, lostLines } = startLog(config.log);
   keepRunning(log);
   const service = new ServiceManager(env, log);
   // What changes in the file is read with the next host that the gateway asks for.
   onHangup(() => log.info("the plugin host service reads the configuration for each host anew"));
-  const stopped = stopSignal({ log, flush, exitCode: EXIT.internal });
+  const stopped = stopSignal({ log, end, exitCode: EXIT.internal });
   try {
-    const options = await gatewayOptions({ log });
+    const options = await gatewayOptions({ log, lostLines });
     const { socket } = config.runtime;
     const hosts = await HostService.open(config, socket, {
       ...options,
@@ -261,7 +261,7 @@ async function host(configFile: string): Promise<number> {
     log.info("stopped");
     return EXIT.ok;
   } finally {
-    flush();
+    await end();
   }
 }
 
