@@ -101,8 +101,10 @@ export class Handler {
     const reply = await this.#answer(arrival, story);
     const { status, body } = reply;
     visit.status = status;
+    let isWhole = !(body instanceof ReadableStream) || isBodiless(request.method, status);
     info.completed.then(() => {
-      visit.isSettled = true;
+      // It also resolves where a client leaves in the middle of a stream.
+      visit.isSettled ||= isWhole;
       this.#finish(visit);
     }, () => this.#finish(visit));
     if (body instanceof Uint8Array && !isBodiless(request.method, status)) {
@@ -115,6 +117,7 @@ export class Handler {
         ? watchedBody(body, {
           signal: request.signal,
           onPiece: (bytes) => void (story.sentBytes += bytes),
+          onEnd: () => void (isWhole = true),
           idleMs: story.exchange?.facts.route.timeouts.idleMs ?? Infinity,
           onFailure: (error) => this.#onCut(error, visit),
         })

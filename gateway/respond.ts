@@ -94,10 +94,12 @@ export function toResponse(
  */
 export function watchedBody(
   stream: ReadableStream<Bytes>,
-  { signal, idleMs, onPiece, onFailure }: {
+  { signal, idleMs, onPiece, onEnd, onFailure }: {
     readonly signal: AbortSignal;
     readonly idleMs: number;
     readonly onPiece: (bytes: number) => void;
+    /** All of it was taken. */
+    readonly onEnd: () => void;
     readonly onFailure: (error: unknown) => void;
   },
 ): ReadableStream<Bytes> {
@@ -122,6 +124,7 @@ export function watchedBody(
         const { done, value } = await reader.read();
         if (done) {
           clearTimeout(timer);
+          onEnd();
           return controller.close();
         }
         onPiece(value.length);
