@@ -16,6 +16,10 @@ const DRAFT = ".draft";
 /** Nobody else may write to what we run, and to where it lies. */
 const OTHERS_WRITE = 0o022;
 
+/** Between two tries to run what is busy, and how many there are. */
+const BUSY_PAUSE_MS = 10;
+const BUSY_ATTEMPTS = 100;
+
 /** What was found in a folder or done there; `path` where there is a program that may be run. */
 export type Cached =
   | { readonly path: string }
@@ -133,18 +137,26 @@ async function hashOf(path: string): Promise<string> {
 
 /** A file system that is mounted `noexec` tells so to who tries, and to nobody else. @throws {Error} */
 async function checkRuns(path: string): Promise<void> {
-  let success: boolean;
-  try {
-    ({ success } = await new Deno.Command(path, {
-      args: ["--version"],
-      clearEnv: true,
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).output());
-  } catch (error) {
-    const reason = errorText(error).replace(/^Failed to spawn '.*': /, "");
-    throw new Error(`programs there cannot be run: ${reason}`, { cause: error });
+  for (let attempt = 1;; attempt++) {
+    try {
+      const { success } = await new Deno.Command(path, {
+        args: ["--version"],
+        clearEnv: true,
+        stdin: "null",
+        stdout: "null",
+        stderr: "null",
+      }).output();
+      if (success) return;
+    } catch (error) {
+      // ETXTBSY: a child of this process that is about to begin its own program holds what was just written open until then
+      // (execve(2)). Deno has no other word for it.
+      if (errorText(error).endsWith("(os error 26)") && attempt < BUSY_ATTEMPTS) {
+        await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
+        continue;
+      }
+      const reason = errorText(error).replace(/^Failed to spawn '.*': /, "");
+      throw new Error(`programs there cannot be run: ${reason}`, { cause: error });
+    }
+    throw new Error("the program there does not run");
   }
-  if (!success) throw new Error("the program there does not run");
 }
