@@ -17,7 +17,7 @@ const FLAPPY = "/flappy/fast";
 
 const upstream: Phase = {
   name: "upstream",
-  short: 2,
+  short: 1,
   long: 50,
   lanes: lanesWith(CALM, {
     path: FLAPPY,

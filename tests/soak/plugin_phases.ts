@@ -40,12 +40,23 @@ const kills: Phase = {
     allowed: ["200", "503 runtime_unavailable"],
   }),
   async run(storm, _load, events) {
+    let unborn = 0;
     await times(events, async (index) => {
       await pause(index % 5 * 20); // not always in the first moment of its life
       const host = await storm.host();
-      await storm.logged("the plugin host is back", () => Deno.kill(host, "SIGKILL"));
+      await storm.logged("the plugin host is back", async () => {
+        Deno.kill(host, "SIGKILL");
+        if (index % 10 !== 2) return;
+        // Now and then the next one too, before it has loaded anything.
+        const next = await storm.gateway.until(async () => {
+          const pid = await storm.host();
+          return pid === host ? 0 : pid;
+        }, { what: "the next host", withinMs: 30_000 });
+        Deno.kill(next, "SIGKILL");
+        unborn++;
+      });
     });
-    return { kills: events };
+    return { kills: events, unborn };
   },
 };
 
