@@ -24,6 +24,7 @@ Deno.test("sandbox: a plugin has no way to Deno's raw operations, by which it co
     "its well-known symbol":
       `Object.getOwnPropertySymbols(Deno).map((each) => Deno[each].core)[0].ops`,
     "another Deno": `globalThis.Deno = {}`,
+    "stdin, by which the gateway's commands come": `Deno.stdin.read(new Uint8Array(1))`,
     "import of an ext: module": `import("ext:core/mod.js")`,
     "a class that the connection is of": `(async () => {
       const conn = await Deno.connect({ hostname: "127.0.0.1", port: upstream });
@@ -35,6 +36,26 @@ Deno.test("sandbox: a plugin has no way to Deno's raw operations, by which it co
     refusedBy:
       /^TypeError: (?:Cannot read properties of undefined|Cannot assign to read only property|Unsupported scheme|.*ext:)/,
   }));
+
+Deno.test("sandbox: a plugin that reads process.stdin finds it empty, and takes no command of the gateway away", async () => {
+  await using upstream = echoUpstream();
+  const source = (version: string) =>
+    `import process from "node:process";
+    process.stdin.on("data", () => {});
+    export default { beforeRequest(ctx) { ctx.response.setHeader("x-version", "${version}"); } };`;
+  await using gateway = await testGateway({
+    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    plugins: { "001-reads.ts": source("0") },
+  });
+  // With two isolates that read, the main thread would get one command of three.
+  for (const version of ["1", "2", "3", "4"]) {
+    await gateway.savePlugin("001-reads.ts", source(version));
+    await gateway.until(
+      async () => (await ask(gateway, "/")).headers.get("x-version") === version,
+      { what: version },
+    );
+  }
+});
 
 /** Deno 2.9.6 checks no permission here. Its own connection, those of other isolates and the host's are among them. */
 const WRITES_TO_ALL = `import { Socket } from "node:net";

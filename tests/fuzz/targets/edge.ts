@@ -89,6 +89,10 @@ const path: FuzzTarget = {
     const { path, query, hasEncodedSlash } = kept;
     law(/^\/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-F]{2})*$/.test(path), `the path ${path}`);
     law(!path.includes("//") && !/\/\.{1,2}(?:\/|$)/.test(path), `the path ${path}`);
+    for (const segment of path.split(/\/|%2F|%5C/)) {
+      const [plain = ""] = segment.split(/;|%3B/);
+      law(!/^\.{1,2}$/.test(plain), `the disguised dot segment ${segment}`);
+    }
     law(/^[!-~]*$/.test(query) && !query.includes("#"), `the query ${query}`);
     const again = canonicalPath(query === "" ? path : `${path}?${query}`, {
       encodedSlashes: "keep",
