@@ -273,13 +273,27 @@ Deno.test("plugins.md says which fields a plugin may not set", async () => {
 Deno.test("MAINTAINERS.md names tests that exist, numbered from 1", async () => {
   const rows = tableRows(section(await readDoc("MAINTAINERS.md"), "Invariants"));
   assertEquals(rows.map(([number]) => Number(number)), rows.map((_, index) => index + 1));
+  await assertTested(rows.map(([, , file = "", name = ""]) => ({ file, name })));
+});
+
+Deno.test("SECURITY.md names tests that exist, for every claim", async () => {
+  const rows = tableRows(
+    section(await readDoc("SECURITY.md"), "What holds, and the test that holds it"),
+  );
+  assert(rows.length > 20);
+  await assertTested(rows.map(([, file = "", name = ""]) => ({ file, name })));
+});
+
+async function assertTested(
+  tests: readonly { readonly file: string; readonly name: string }[],
+): Promise<void> {
   const missing: string[] = [];
-  for (const [, , file = "", name = ""] of rows) {
+  for (const { file, name } of tests) {
     const names = await exists(file) ? testNames(await readDoc(file)) : [];
     if (!names.some((each) => each.includes(name))) missing.push(`${file}: ${name}`);
   }
   assertEquals(missing, []);
-});
+}
 
 Deno.test("MAINTAINERS.md gives a reason for every dependency", async () => {
   const { imports } = JSON.parse(await readDoc("deno.json")) as { imports: Record<string, string> };

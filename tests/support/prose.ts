@@ -22,7 +22,7 @@ export async function readDoc(path: string): Promise<string> {
 
 /** Every Markdown file that the project hands out. */
 export async function docFiles(): Promise<string[]> {
-  const names: string[] = ["README.md", "MAINTAINERS.md", "CHANGELOG.md"];
+  const names: string[] = ["README.md", "MAINTAINERS.md", "CHANGELOG.md", "SECURITY.md"];
   for await (const { name } of Deno.readDir(join(ROOT, "docs"))) {
     if (name.endsWith(".md")) names.push(`docs/${name}`);
   }
