@@ -16,6 +16,8 @@ const DRAFT = ".draft";
 /** Nobody else may write to what we run, and to where it lies. */
 const OTHERS_WRITE = 0o022;
 
+/** Writing takes seconds; a draft that has lain for this long is nobody's. */
+const ABANDONED_MS = 600_000;
 /** Between two tries to run what is busy, and how many there are. */
 const BUSY_PAUSE_MS = 10;
 const BUSY_ATTEMPTS = 100;
@@ -87,7 +89,6 @@ async function writeProgram(
   path: string,
 ): Promise<void> {
   using file = await Deno.open(path, { createNew: true, write: true, mode: 0o700 });
-  await file.lock(true);
   const chunks = Readable.from([await Deno.readFile(archive)]).pipe(createZstdDecompress());
   for await (const chunk of chunks) {
     for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
@@ -99,14 +100,14 @@ async function writeProgram(
   }
 }
 
-/** What a start left behind that was killed while it wrote: nobody holds its lock. */
+/** What a start left behind that was killed while it wrote: nobody has written to it for long. */
 async function removeAbandonedDrafts(folder: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
     if (!name.startsWith("deno-") || !name.endsWith(DRAFT)) continue;
     const path = join(folder, name);
     try {
-      using draft = await Deno.open(path, { write: true });
-      if (await draft.tryLock(true)) await Deno.remove(path);
+      const { mtime } = await Deno.lstat(path);
+      if (Date.now() - (mtime?.getTime() ?? 0) > ABANDONED_MS) await Deno.remove(path);
     } catch {
       // Its owner has renamed or removed it.
     }
