@@ -9,10 +9,11 @@ import project from "./deno.json" with { type: "json" };
 import { checkReport } from "./gateway/check.ts";
 import { type Arguments, parseArguments, UsageError } from "./gateway/cli/arguments.ts";
 import { type CommandName, EXIT } from "./gateway/cli/commands.ts";
+import { configDiff } from "./gateway/cli/diff.ts";
 import { checkHealth, HealthcheckError } from "./gateway/cli/healthcheck.ts";
 import { completionScript, type Shell } from "./gateway/cli/completions.ts";
 import { manualPage, overview } from "./gateway/cli/help.ts";
-import { type Config, ConfigError, loadAdmin, loadConfig } from "./gateway/config.ts";
+import { type Config, ConfigError, loadAdmin, loadConfig, withSettings } from "./gateway/config.ts";
 import { configJsonSchema } from "./gateway/config_json_schema.ts";
 import { errorText } from "./gateway/errors.ts";
 import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
@@ -226,7 +227,7 @@ async function start(
 
 /** As it is, with a plugin host of its own: what a plugin's author sees, and what `check` loads, is on this machine. */
 function embedded(config: Config): Config {
-  return { ...config, runtime: { mode: "embedded" } };
+  return withSettings(config, { runtime: { mode: "embedded" } });
 }
 
 /** The plugin host as a service, for a gateway that is another one. */
@@ -265,7 +266,13 @@ async function host(configFile: string): Promise<number> {
   }
 }
 
-async function check({ configFile, options: { install } }: Arguments): Promise<number> {
+async function check({ configFile, options: { install, diff } }: Arguments): Promise<number> {
+  if (diff !== undefined) {
+    if (install !== undefined) throw new UsageError("--diff and --install do not go together");
+    const { text, isRefused } = await configDiff(await loadAdmin(configFile));
+    await print(text);
+    return isRefused ? EXIT.wrong : EXIT.ok;
+  }
   const config = embedded(await loadConfig(configFile));
   const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
   const options = await gatewayOptions({ log });

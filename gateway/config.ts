@@ -93,9 +93,16 @@ export async function loadConfig(
 /** Beside the configuration, so that whoever prints that does not print them. */
 const secretValues = new WeakMap<Config, readonly string[]>();
 
-/** The values of variables with a secret's name that stand in the configuration. Copies of it have none. */
+/** The values of variables with a secret's name that stand in the configuration. Copies have none, but for those by `withSettings`. */
 export function secretsOf(config: Config): readonly string[] {
   return secretValues.get(config) ?? [];
+}
+
+/** A copy with other settings, whose secrets are known as well. */
+export function withSettings(config: Config, settings: Partial<Config>): Config {
+  const changed = { ...config, ...settings };
+  secretValues.set(changed, secretsOf(config));
+  return changed;
 }
 
 /**

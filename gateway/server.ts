@@ -16,6 +16,7 @@ import { Handler, type Visit } from "./handler.ts";
 import { listenAddressText, ListenError, type Listening } from "./listen.ts";
 import { LiveList } from "./live_list.ts";
 import { configPage } from "./observe/config_page.ts";
+import { diffPage } from "./observe/diff_page.ts";
 import { metricsPage } from "./observe/metrics_page.ts";
 import { Observer } from "./observe/observer.ts";
 import { pluginsPage } from "./observe/plugins_page.ts";
@@ -235,6 +236,7 @@ export class Gateway {
             ...storyPages(stories),
             "/plugins": pluginsPage(() => this.#serving.runtime.supervisor, metrics),
             "/config": configPage(() => this.config),
+            "/config/diff": diffPage(() => this.config, { dev: this.#options.dev !== undefined }),
             ...pages,
           },
         });

@@ -30,6 +30,10 @@ export const OPTIONS = {
     value: "FILE",
     summary: `the configuration, default ./${DEFAULT_CONFIG}`,
   },
+  diff: {
+    flags: ["--diff"],
+    summary: "show what a reload would change in the gateway that runs, and load nothing",
+  },
   install: {
     flags: ["--install"],
     summary:
@@ -75,7 +79,7 @@ export const COMMANDS = {
   check: {
     summary:
       "validate the configuration, load every plugin in the sandbox, print routes, chains and permissions",
-    options: ["install"],
+    options: ["install", "diff"],
   },
   init: {
     summary: "write a config, two plugins with their tests, and the types into DIR (default: here)",

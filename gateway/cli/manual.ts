@@ -85,6 +85,7 @@ export const MANUAL: Readonly<Record<CommandName, ManualPage>> = {
   check: {
     description: [
       "Reads the configuration, starts a plugin host as conduit run would, loads every plugin in it, and prints the routes, the hooks on each, the plugins with their hashes, and the permissions that the host gets. It listens nowhere, and a gateway that runs does not notice.",
+      "With --diff it asks the gateway that runs, on admin.listen of the file, what a reload would change: each value that differs, with secrets left out, what needs a new plugin host process, and which permissions plugins gain and lose by it. The gateway reads the file for that and uses nothing of it. Exit code 1 where the reload would be refused.",
       "With --install it first fetches the npm packages that deno.json in pluginsDir names, and pins them in deno.lock beside it. The gateway itself never fetches anything.",
     ],
     exits: { ok: "all is well", wrong: "something is not, and standard error says what" },
@@ -92,6 +93,7 @@ export const MANUAL: Readonly<Record<CommandName, ManualPage>> = {
     files: [CONFIG_FILE, PLUGINS, CACHE],
     examples: [
       ["conduit check", "before every restart, and in CI"],
+      ["conduit check --diff", "before SIGHUP"],
       ["conduit check --install", "after deno.json in pluginsDir has changed"],
     ],
     see: ["docs/configuration.md", "docs/operations.md"],

@@ -13,6 +13,7 @@ import { isSame } from "../config_changes.ts";
 import { listenAddressText, ListenError } from "../listen.ts";
 import type { Log } from "../log.ts";
 import { configPage } from "../observe/config_page.ts";
+import { diffPage } from "../observe/diff_page.ts";
 import { makePrivateDir } from "../private_dir.ts";
 import { type Reloader, ReloadError } from "../reload.ts";
 import type { ServiceManager } from "../service_manager.ts";
@@ -80,6 +81,7 @@ export async function superviseProcesses(
           "/metrics": () => metrics.page(),
           ...parentPages(() => processes),
           "/config": configPage(() => shared.config),
+          "/config/diff": diffPage(() => shared.config),
         },
       });
     let admin = await openAdmin(config.admin);
