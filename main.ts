@@ -172,6 +172,7 @@ async function serve(
       ...await gatewayOptions({ log, lostLines, print: dev ? print : undefined }),
       sharesPort: membership !== undefined,
       pages: membership?.pages ?? {},
+      lastGoodDir: membership?.lastGoodDir,
       telemetry: telemetry(log),
       configureLog: dev ? undefined : configure,
     };

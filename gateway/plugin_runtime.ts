@@ -11,6 +11,7 @@ import { ChildProcess } from "./child_process.ts";
 import type { Config } from "./config.ts";
 import { problemBlock } from "./dev/problem.ts";
 import { TypeCheck } from "./dev/type_check.ts";
+import { errorText } from "./errors.ts";
 import type { Generation } from "./generation.ts";
 import { type HostChild, HostProcess, type HostStart } from "./host_process.ts";
 import { ExternalHosts, type OnFiles } from "./hosts/external_hosts.ts";
@@ -22,6 +23,7 @@ import type { Stories } from "./observe/stories.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import { PluginLogs, type PluginLogsOptions } from "./plugin_logs.ts";
 import { PluginSocket } from "./plugin_socket.ts";
+import { keepLastGood, lastGoodIn } from "./processes/last_good.ts";
 import { pluginHosts } from "./sandbox.ts";
 import { type StartResult, Supervisor } from "./supervisor.ts";
 import type { Telemetry } from "./telemetry.ts";
@@ -42,6 +44,8 @@ export interface GatewayOptions {
   readonly dev?: DevTools | undefined;
   /** This is one of several gateway processes that listen on the same port. */
   readonly sharesPort?: boolean;
+  /** Of one of several gateway processes: where they keep the set of plugins that went live last. */
+  readonly lastGoodDir?: string | undefined;
   /** Of the admin listener, beside its own. */
   readonly pages?: Readonly<Record<string, AdminPage>>;
   /** Where Deno exports traces. */
@@ -114,7 +118,7 @@ export async function openPluginRuntime(
   const pluginLogs = new PluginLogs({ log, metrics, ...logLimits(config, options) });
   const local = runtime.mode === "external" ? undefined : await LocalHosts.open(config, {
     ...options,
-    lastGood: handedOver?.lastGood?.path,
+    lastGood: handedOver?.lastGood?.path ?? await lastGoodIn(options.lastGoodDir ?? ""),
   });
   const external = runtime.mode === "external"
     ? handedOver?.external ??
@@ -139,7 +143,15 @@ export async function openPluginRuntime(
     log,
     metrics,
     explain: dev && ((error) => dev.print(problemBlock(error))),
-    onLive: types && ((live) => types.check(live)),
+    onLive: (live) => {
+      types?.check(live);
+      if (!local || options.lastGoodDir === undefined) return;
+      void keepLastGood(options.lastGoodDir, live.path).catch((error) =>
+        log.warn("the plugins that went live cannot be kept for the other processes", {
+          reason: errorText(error),
+        })
+      );
+    },
     unfit: (generation) => missingPlugins(routes, generation),
     isAway: hosts.isAway,
     removeCopy: hosts.removeCopy,

@@ -16,6 +16,8 @@ export interface ProcessInit {
   /** Of the parent; after an update on disk a process of another version must not begin beside the old ones. */
   readonly version: string;
   readonly config: Config;
+  /** Where all of them keep the set of plugins that went live last. */
+  readonly lastGoodDir: string;
 }
 
 /** Every later line on stdin. */
@@ -35,8 +37,7 @@ export interface ReloadOutcome {
 }
 
 /** What one of several processes is told. */
-export interface Membership {
-  readonly config: Config;
+export interface Membership extends Pick<ProcessInit, "config" | "lastGoodDir"> {
   /** Resolves when this process is to end. */
   readonly stopped: Promise<undefined>;
   /** Gives what puts a configuration to work, or says why it did not. It is called once, when there is a gateway. */
@@ -83,6 +84,7 @@ export async function joinProcesses(version: string): Promise<Membership> {
   })();
   return {
     config: init.config,
+    lastGoodDir: init.lastGoodDir,
     stopped,
     onReload: reloads.resolve,
     pages: { [RELOAD_PAGE]: () => json(200, outcome) },

@@ -66,7 +66,8 @@ export async function superviseProcesses(
     const places = Array.from({ length: count }, (_, index): Place => {
       const adminSocket = join(dir.path, `${index}.sock`);
       const spawn = () => {
-        const init = { version, config: shared.forProcess(adminSocket) };
+        const lastGoodDir = join(dir.path, "last-good");
+        const init = { version, lastGoodDir, config: shared.forProcess(adminSocket) };
         return metrics.watch(new GatewayProcess({ ...program, init, socketPath: adminSocket }));
       };
       return { process: new KeptProcess(spawn, log), adminSocket };

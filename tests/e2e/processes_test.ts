@@ -247,11 +247,8 @@ Deno.test("failure: the gateway is killed; of several processes none is left, an
 Deno.test("processes: one that cannot start again is tried with growing pauses, and comes back once the cause is gone", async () => {
   await using upstream = echoUpstream();
   await using gateway = await twoProcesses({ upstream: upstream.url });
-  const from = gateway.logs.length;
-  await gateway.savePlugin("002-broken.ts", "export default {{");
-  await gateway.waitForLog((line) => String(line.message).startsWith("plugins did not load"), {
-    from,
-  });
+  const plugins = join(gateway.dir, "plugins");
+  await Deno.rename(plugins, `${plugins}-away`);
   const [victim = 0] = await gateway.hostPids();
   Deno.kill(victim, "SIGKILL");
   const pauses = () =>
@@ -263,14 +260,44 @@ Deno.test("processes: one that cannot start again is tried with growing pauses, 
     const limit = 100 * 2 ** index;
     assert(pause >= limit / 2 && pause <= limit, `${pauses()}`);
   });
-  assertStringIncludes(gateway.stderr, "conduit: plugins did not load:\n002-broken.ts:1:");
+  assertStringIncludes(gateway.stderr, `conduit: pluginsDir: "${plugins}" is not a folder`);
   // What takes no connections does not make the gateway unready.
   assertEquals(await readiness(gateway), [200, { ready: 1, of: 2 }, undefined]);
   await markOf(gateway);
 
-  await Deno.remove(join(gateway.dir, "plugins", "002-broken.ts"));
+  await Deno.rename(`${plugins}-away`, plugins);
   await gateway.waitForLog(says("a gateway process is back"), { withinMs: 30_000 });
   await marksOf(gateway, 2);
+});
+
+Deno.test("processes: one that is replaced while a broken plugin lies there has the last set that loaded, and the next save", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await twoProcesses({ upstream: upstream.url });
+  const [first = ""] = await marksOf(gateway, 2);
+  assert(first !== "");
+  const source = PLUGINS["001-mark.ts"];
+  for (const round of [1, 2]) {
+    const from = gateway.logs.length;
+    const failures = () =>
+      gateway.logs.slice(from).filter(({ message }) => /^plugins did not load/.test(message));
+    await gateway.savePlugin("001-mark.ts", `export default {{ // ${round}`);
+    await gateway.until(() => failures().length === 2, { what: "both to refuse it" });
+    const before = await marksOf(gateway, 2);
+    const [victim = 0] = await gateway.hostPids();
+    Deno.kill(victim, "SIGKILL");
+    await gateway.waitForLog(says("a gateway process is back"), { from });
+    await gateway.waitForLog(
+      says("the plugin files on disk do not load; the last set that did is loaded again"),
+      { from },
+    );
+    await marksOf(gateway, 1, before);
+    await gateway.savePlugin("001-mark.ts", `${source} // ${round}`);
+    await gateway.until(
+      () => gateway.logs.slice(from).filter(says("plugins reloaded")).length === 2,
+      { what: "both to have the save" },
+    );
+    await marksOf(gateway, 2);
+  }
 });
 
 Deno.test("processes: one that takes connections and does not answer makes the gateway unready", async () => {
