@@ -14,6 +14,7 @@ import {
   SpanKind,
   SpanStatusCode,
   trace,
+  TraceFlags,
   type Tracer,
 } from "@opentelemetry/api";
 import type { Origin } from "./upstream/origin.ts";
@@ -53,9 +54,11 @@ export class Telemetry {
   request(method: string): RequestSpan | undefined {
     const span = trace.getActiveSpan();
     if (!span) return undefined;
-    this.#held.add(span);
+    const isSampled = (span.spanContext().traceFlags & TraceFlags.SAMPLED) !== 0;
+    if (isSampled) this.#held.add(span);
     span.updateName(nameOf(method));
-    return new RequestSpan(span, { tracer: this.#tracer, release: () => this.#held.delete(span) });
+    const release = () => this.#held.delete(span);
+    return new RequestSpan(span, { tracer: this.#tracer, isSampled, release });
   }
 }
 
@@ -98,16 +101,23 @@ function withoutSecrets(url: string): string {
 export class RequestSpan {
   readonly #span: Span;
   readonly #tracer: Tracer;
+  /** What is not exported has no children, and nothing to say. */
+  readonly #isSampled: boolean;
   readonly #release: () => void;
   /** When the hook that runs now began, in `performance.now()`. */
   #hookFrom = 0;
 
   constructor(
     span: Span,
-    { tracer, release }: { readonly tracer: Tracer; readonly release: () => void },
+    { tracer, isSampled, release }: {
+      readonly tracer: Tracer;
+      readonly isSampled: boolean;
+      readonly release: () => void;
+    },
   ) {
     this.#span = span;
     this.#tracer = tracer;
+    this.#isSampled = isSampled;
     this.#release = release;
   }
 
@@ -136,6 +146,7 @@ export class RequestSpan {
       readonly durationMs: number;
     },
   ): void {
+    if (!this.#isSampled) return;
     const from = this.#hookFrom;
     this.#hookFrom = Math.min(from + durationMs, performance.now());
     const span = this.#child(`${plugin} ${hook}`, { kind: SpanKind.INTERNAL, from });
@@ -150,13 +161,15 @@ export class RequestSpan {
     span.end(epochMs(this.#hookFrom));
   }
 
-  upstream(method: string): UpstreamSpan {
+  upstream(method: string): UpstreamSpan | undefined {
+    if (!this.#isSampled) return undefined;
     const span = this.#child(nameOf(method), { kind: SpanKind.CLIENT, from: performance.now() });
     return new UpstreamSpan(span, method);
   }
 
   /** The response is out, or will never be. */
   end({ requestId, status, path, rejectedBy, error, isCut }: RequestEnd): void {
+    if (!this.#isSampled) return;
     this.#release();
     // A client's mistake is no failure of the server (semantic conventions, HTTP server spans).
     const failed = status >= 500 || isCut;
