@@ -145,6 +145,7 @@ export async function openPluginRuntime(
     explain: dev && ((error) => dev.print(problemBlock(error))),
     onLive: (live) => {
       types?.check(live);
+      external?.live(live);
       if (!local || options.lastGoodDir === undefined) return;
       void keepLastGood(options.lastGoodDir, live.path).catch((error) =>
         log.warn("the plugins that went live cannot be kept for the other processes", {
@@ -195,7 +196,7 @@ export async function openPluginRuntime(
     external,
     async start() {
       await hosts.arrival?.();
-      const started = await supervisor.start(hosts.files);
+      const started = await supervisor.start(hosts.files, hosts.lastGood);
       // A service of its own can still be mended; the gateway serves by `failPolicy` meanwhile.
       return external && started.kind === "failed" ? { ...started, kind: "absent" } : started;
     },
@@ -266,7 +267,9 @@ function elsewhere(
     get files() {
       return external.files;
     },
-    lastGood,
+    get lastGood() {
+      return lastGood ?? external.lastGood;
+    },
     prepare: (files) => Promise.resolve((init) => external.start(init, { config, files })),
     isAway: () => external.away,
     removeCopy: () => Promise.resolve(), // the service sees to that

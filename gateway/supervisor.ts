@@ -128,8 +128,9 @@ export class Supervisor {
   }
 
   /** Starts the first host. It goes on trying when that fails for lack of a process. */
-  start(files = this.#latest): Promise<StartResult> {
+  start(files = this.#latest, lastGood = this.#lastGood): Promise<StartResult> {
     this.#latest = files;
+    this.#lastGood = lastGood;
     return this.#change(async () => {
       try {
         await this.#newHost();
@@ -147,11 +148,11 @@ export class Supervisor {
   /**
    * Puts a new state of the files to work. When it does not load, what runs goes on.
    *
-   * @param options.isAnew the copies before it are gone
+   * @param anew the copies before it are gone, but for a set that did load, if there is one
    */
-  reload(files: PluginFiles, { isAnew = false }: { readonly isAnew?: boolean } = {}): void {
+  reload(files: PluginFiles, anew?: { readonly lastGood: PluginFiles | undefined }): void {
     this.#latest = files;
-    if (isAnew) this.#lastGood = undefined;
+    if (anew) this.#lastGood = anew.lastGood;
     void this.#prune(files);
     void this.#change(async () => {
       if (files !== this.#latest) return; // saved again in the meantime

@@ -240,8 +240,16 @@ const fromIsolate = union("type", {
 /** From `conduit host`, which starts plugin hosts beside a gateway that does not. */
 const fromService = union("type", {
   hello,
-  /** What lies in its plugins folder, after `hello` and after each save: SHA-256 of each file in hex, and a name for them all. */
-  files: object({ type: literal("files"), hash: string, files: mapOf(string) }),
+  /**
+   * What lies in its plugins folder, after `hello` and after each save: SHA-256 of each file in hex, and a name for them all. `lastLive` is
+   * the set that went live last, also for another gateway.
+   */
+  files: object({
+    type: literal("files"),
+    hash: string,
+    files: mapOf(string),
+    lastLive: optional(object({ hash: string, files: mapOf(string) })),
+  }),
   /** A host has ended, or could not be started. */
   host_ended: object({ type: literal("host_ended"), host: count, reason: string }),
 });
@@ -262,6 +270,8 @@ const toService = union("type", {
   }),
   load: object({ type: literal("load"), host: count, generation: count, files: string }),
   kill_host: object({ type: literal("kill_host"), host: count }),
+  /** This state of the folder serves now. */
+  live: object({ type: literal("live"), files: string }),
 });
 
 const toHost = union("type", {

@@ -26,8 +26,14 @@ export interface ExternalHostsOptions {
   readonly trace?: (direction: "in" | "out", message: object) => void;
 }
 
-/** `isAnew`: the service has just connected, and has no copy of what was there before. */
-export type OnFiles = (files: PluginFiles, options?: { readonly isAnew: boolean }) => void;
+export type OnFiles = (files: PluginFiles, options?: FromNewService) => void;
+
+/** Of a service that has just connected. */
+export interface FromNewService {
+  /** All that it has of the sets before. */
+  readonly isAnew: true;
+  readonly lastGood: PluginFiles | undefined;
+}
 
 const AWAY = "no plugin host service is connected; start `conduit host`";
 
@@ -37,6 +43,7 @@ export class ExternalHosts {
   readonly #ends = new Map<number, (reason: string) => void>();
   #service: PeerConnection | undefined;
   #files: PluginFiles | undefined;
+  #lastGood: PluginFiles | undefined;
   #arrived = Promise.withResolvers<void>();
   readonly #watchers = new Set<OnFiles>();
   #lastHost = 0;
@@ -67,6 +74,16 @@ export class ExternalHosts {
   /** What lies in the service's folder; `undefined` until it has said so. */
   get files(): PluginFiles | undefined {
     return this.#files;
+  }
+
+  /** The set that went live before this gateway came. */
+  get lastGood(): PluginFiles | undefined {
+    return this.#lastGood;
+  }
+
+  /** This set serves now. */
+  live({ hash }: PluginFiles): void {
+    this.#service?.send({ type: "live", files: hash });
   }
 
   /** Why no host can be started now. */
@@ -138,11 +155,13 @@ export class ExternalHosts {
         const message = decodeFromService(value);
         switch (message.type) {
           case "files": {
-            const { hash, files } = message;
-            this.#files = { hash, files, path: hash, dirUrl: "" };
-            this.#arrived.resolve();
-            for (const onFiles of this.#watchers) onFiles(this.#files, { isAnew });
+            const files = this.#files = pluginFiles(message);
+            const lastGood = message.lastLive && pluginFiles(message.lastLive);
+            if (isAnew) this.#lastGood = lastGood;
+            const how = isAnew ? { isAnew, lastGood } as const : undefined;
             isAnew = false;
+            this.#arrived.resolve();
+            for (const onFiles of this.#watchers) onFiles(files, how);
             return;
           }
           case "host_ended":
@@ -165,4 +184,11 @@ export class ExternalHosts {
     for (const resolve of this.#ends.values()) resolve("its service has gone");
     this.#ends.clear();
   }
+}
+
+/** Known by its hash; where it lies is the service's affair. */
+function pluginFiles(
+  { hash, files }: Pick<PluginFiles, "hash" | "files">,
+): PluginFiles {
+  return { hash, files, path: hash, dirUrl: "" };
 }

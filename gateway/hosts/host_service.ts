@@ -50,6 +50,7 @@ export class HostService {
   /** Copies that hosts have loaded. */
   readonly #used = new Map<number, Set<string>>();
   #link: Link | undefined;
+  #lastLive: PluginFiles | undefined;
   #stopping = false;
   #wake = () => {};
 
@@ -136,6 +137,9 @@ export class HostService {
           return void this.#load(message);
         case "kill_host":
           return void this.#kill(message.host);
+        case "live":
+          this.#lastLive = this.#copies.get(message.files) ?? this.#lastLive;
+          return;
       }
     });
     this.#link = undefined;
@@ -230,14 +234,20 @@ export class HostService {
     this.#tell(files);
     const used = new Set([...this.#used.values()].flatMap((each) => [...each]));
     for (const old of [...this.#copies.values()].slice(0, -KEPT_COPIES)) {
-      if (used.has(old.hash)) continue;
+      if (used.has(old.hash) || old === this.#lastLive) continue;
       this.#copies.delete(old.hash);
       void Deno.remove(old.path, { recursive: true }).catch(() => {});
     }
   }
 
   #tell({ hash, files }: PluginFiles): void {
-    this.#link?.send({ type: "files", hash, files: { ...files } });
+    const lastLive = this.#lastLive;
+    this.#link?.send({
+      type: "files",
+      hash,
+      files: { ...files },
+      ...(lastLive ? { lastLive: { hash: lastLive.hash, files: { ...lastLive.files } } } : {}),
+    });
   }
 
   async #pause(ms: number): Promise<void> {

@@ -124,24 +124,35 @@ Deno.test("external runtime: the host service first; the gateway's first answer 
   await using third = await testGateway({ config: {}, dir: dir.path });
   assertEquals(await answer(third), [200, "none"]);
 
+  // The gateway alone, while a broken plugin lies there: it gets the last set that served.
+  const plugin = join(dir.path, "plugins", "001-mark.ts");
+  await Deno.writeTextFile(plugin, "export default {{");
+  await third.waitForLog(({ message }) => message === "plugins did not load; what runs goes on");
+  third.signal("SIGTERM");
+  await third.status;
+  await using fourth = await testGateway({ config: {}, dir: dir.path });
+  assertEquals(await answer(fourth), [200, "none"]);
+  await Deno.writeTextFile(plugin, PLUGINS["001-mark.ts"].replace("none", "mended"));
+  await untilPoliced(fourth, "mended");
+
   // The service alone, in good order and not.
   let running = service;
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     const hosts = await running.hosts();
     running.signal(signal);
     await running.status;
-    await assertGone(third, hosts);
-    await untilAway(third);
+    await assertGone(fourth, hosts);
+    await untilAway(fourth);
     running = new HostServiceProcess({ dir: dir.path });
-    await untilPoliced(third);
+    await untilPoliced(fourth, "mended");
   }
   // One host dies by itself.
   const [victim = 0] = await running.hosts();
   Deno.kill(victim, "SIGKILL");
-  await third.waitForLog(({ message, reason }) =>
+  await fourth.waitForLog(({ message, reason }) =>
     message === "the plugin host died" && reason === "SIGKILL"
   );
-  await untilPoliced(third);
+  await untilPoliced(fourth, "mended");
   await running[Symbol.asyncDispose]();
 });
 

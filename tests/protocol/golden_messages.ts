@@ -182,7 +182,12 @@ export const FROM_SERVICE: Examples<FromService> = {
     version: "0.1.0",
     secret: "b2Ygbm8gdXNl",
   }],
-  files: [{ type: "files", hash: "3f5a", files: { "001-auth.ts": "9b1c" } }],
+  files: [{
+    type: "files",
+    hash: "3f5a",
+    files: { "001-auth.ts": "9b1c" },
+    lastLive: { hash: "77d0", files: { "001-auth.ts": "04ef" } },
+  }],
   host_ended: [{ type: "host_ended", host: 1, reason: "SIGKILL" }],
 };
 
@@ -205,6 +210,7 @@ export const TO_SERVICE: Examples<ToService> = {
   }],
   load: [{ type: "load", host: 1, generation: 3, files: "3f5a" }],
   kill_host: [{ type: "kill_host", host: 1 }],
+  live: [{ type: "live", files: "3f5a" }],
 };
 
 export const TO_HOST: Examples<ToHost> = {
