@@ -18,8 +18,9 @@ import { LiveList } from "./live_list.ts";
 import { configPage } from "./observe/config_page.ts";
 import { diffPage } from "./observe/diff_page.ts";
 import { metricsPage } from "./observe/metrics_page.ts";
-import { Observer } from "./observe/observer.ts";
+import { Observer, runningStory } from "./observe/observer.ts";
 import { pluginsPage } from "./observe/plugins_page.ts";
+import type { KeptStory } from "./observe/stories.ts";
 import { storyPages } from "./observe/story_page.ts";
 import {
   type GatewayOptions,
@@ -233,7 +234,7 @@ export class Gateway {
           readiness: () => ({ reason: this.#notReady() }),
           pages: {
             "/metrics": metricsPage(metrics.registry),
-            ...storyPages(stories),
+            ...storyPages(stories, () => this.#running()),
             "/plugins": pluginsPage(() => this.#serving.runtime.supervisor, metrics),
             "/config": configPage(() => this.config),
             "/config/diff": diffPage(() => this.config, { dev: this.#options.dev !== undefined }),
@@ -287,6 +288,11 @@ export class Gateway {
       admin: admin && listenAddressText(admin.address),
       pid: Deno.pid,
     });
+  }
+
+  #running(): KeptStory[] {
+    return this.#visits.toArray().map(({ arrival, story }) => runningStory(arrival, story))
+      .reverse();
   }
 
   #notReady(): string | undefined {

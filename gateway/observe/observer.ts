@@ -7,7 +7,7 @@
 import { type AccessLog, type Arrival, type Ending, type Story, userId } from "../access_log.ts";
 import type { HookStep } from "../exchange.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Stories } from "./stories.ts";
+import type { KeptStory, Stories } from "./stories.ts";
 
 export interface ObserverNeeds {
   readonly accessLog: AccessLog;
@@ -32,7 +32,7 @@ export class Observer {
 
   /** @param status 499 where the client left before it had its answer */
   ended(arrival: Arrival, story: Story, status: number): void {
-    const { accessLog, metrics } = this.#needs;
+    const { accessLog, metrics, stories } = this.#needs;
     const { request } = arrival;
     const durationMs = performance.now() - arrival.startedAt;
     const { exchange } = story;
@@ -47,8 +47,9 @@ export class Observer {
       trip: exchange?.trip,
       upstreamFailure: story.upstreamFailure,
     });
-    accessLog.write(arrival, { story, status, durationMs });
-    this.#keep(arrival, { story, status, durationMs });
+    const ending = { story, status, durationMs };
+    accessLog.write(arrival, ending);
+    stories?.keep(storyOf(arrival, ending), request.url.length);
     arrival.span?.end({
       ...story,
       requestId: arrival.traceId,
@@ -57,28 +58,35 @@ export class Observer {
       isCut: story.failure !== undefined,
     });
   }
+}
 
-  #keep({ request, traceId, peer }: Arrival, { story, status, durationMs }: Ending): void {
-    const { stories } = this.#needs;
-    if (!stories) return;
-    const { path, route, exchange, sentBytes, rejectedBy, errorCode, failure } = story;
-    stories.keep({
-      traceId,
-      endedAt: Date.now(),
-      method: request.method,
-      path,
-      route,
-      clientAddr: exchange?.facts.request.remoteAddr ?? peer,
-      user: userId(exchange?.draft.user),
-      status,
-      durationMs,
-      sentBytes,
-      steps: exchange?.steps ?? NO_STEPS,
-      trip: exchange?.trip,
-      rejectedBy,
-      error: errorCode,
-      failure,
-      upstreamFailure: story.upstreamFailure,
-    }, request.url.length);
-  }
+/** What there is to tell of a request that runs. */
+export function runningStory(arrival: Arrival, story: Story): KeptStory {
+  const durationMs = performance.now() - arrival.startedAt;
+  return storyOf(arrival, { story, status: undefined, durationMs });
+}
+
+function storyOf(
+  { request, traceId, peer }: Arrival,
+  { story, status, durationMs }: Omit<Ending, "status"> & { readonly status: number | undefined },
+): KeptStory {
+  const { path, route, exchange, sentBytes, rejectedBy, errorCode, failure } = story;
+  return {
+    traceId,
+    endedAt: Date.now(),
+    method: request.method,
+    path,
+    route,
+    clientAddr: exchange?.facts.request.remoteAddr ?? peer,
+    user: userId(exchange?.draft.user),
+    status,
+    durationMs,
+    sentBytes,
+    steps: exchange?.steps ?? NO_STEPS,
+    trip: exchange?.trip,
+    rejectedBy,
+    error: errorCode,
+    failure,
+    upstreamFailure: story.upstreamFailure,
+  };
 }

@@ -16,14 +16,15 @@ import { proposal } from "./proposals.ts";
 /** What is remembered of one request. */
 export interface KeptStory {
   readonly traceId: string;
-  /** In ms since 1970. */
+  /** In ms since 1970; now, while it runs. */
   readonly endedAt: number;
   readonly method: string;
   readonly path: string;
   readonly route: string | undefined;
   readonly clientAddr: string;
   readonly user: string | number | undefined;
-  readonly status: number;
+  /** `undefined` while it runs. */
+  readonly status: number | undefined;
   readonly durationMs: number;
   readonly sentBytes: number;
   readonly steps: readonly KeptStep[];

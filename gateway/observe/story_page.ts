@@ -1,5 +1,5 @@
 /**
- * `/trace` and `/trace/<id>`: the stories of the last requests, as JSON for people.
+ * `/trace` and `/trace/<id>`: the stories of the requests that run and of the last ones, as JSON for people.
  *
  * @module
  */
@@ -13,19 +13,32 @@ import type { KeptStep, KeptStory, Stories } from "./stories.ts";
 /** How many `/trace` lists. */
 const LISTED = 100;
 
-/** The pages, by path. */
-export function storyPages(stories: Stories): Readonly<Record<string, AdminPage>> {
+/**
+ * The pages, by path.
+ *
+ * @param running what there is of the requests that have not ended, the latest first
+ */
+export function storyPages(
+  stories: Stories,
+  running: () => readonly KeptStory[],
+): Readonly<Record<string, AdminPage>> {
+  const found = (id: string) => [
+    ...running().filter(({ traceId }) => traceId === id),
+    ...stories.find(id),
+  ];
   return {
-    "/trace": () => jsonForPeople(200, { requests: stories.recent(LISTED).map(storyLine) }),
-    "/trace/": ({ pathname }) =>
-      storiesFound(pathname, stories.find(traceIdOf(pathname)).map(told)),
+    "/trace": () =>
+      jsonForPeople(200, {
+        requests: [...running(), ...stories.recent(LISTED)].slice(0, LISTED).map(storyLine),
+      }),
+    "/trace/": ({ pathname }) => storiesFound(pathname, found(traceIdOf(pathname)).map(told)),
   };
 }
 
 /** What `/trace/<id>` answers. */
 export function storiesFound(pathname: string, requests: readonly object[]): Response {
   return requests.length > 0 ? jsonForPeople(200, { requests }) : jsonForPeople(404, {
-    error: `${traceIdOf(pathname)} is none of the last requests`,
+    error: `${traceIdOf(pathname)} is none of the requests that run and of the last ones`,
     requests,
   });
 }
@@ -58,6 +71,7 @@ function told(story: KeptStory): object {
 /** What became of the request, in one sentence. */
 function decision(story: KeptStory): string {
   const { status, rejectedBy, error, failure, trip, route } = story;
+  if (status === undefined) return `nothing yet: ${whereItIs(story)}`;
   if (failure !== undefined) return `cut in the middle of the response: ${failure}`;
   if (status === 499) return "the client left";
   if (rejectedBy !== undefined) return `${rejectedBy} rejected it with ${status}`;
@@ -65,6 +79,12 @@ function decision(story: KeptStory): string {
   if (!trip?.origin) return `the gateway answered ${status}`;
   const { origin, isForward } = trip;
   return `${isForward ? "forwarded to" : `${route} to`} ${originText(origin)}, answered ${status}`;
+}
+
+function whereItIs({ trip, steps }: KeptStory): string {
+  if (!trip) return steps.length === 0 ? "its hooks or its body" : "its later hooks";
+  if (trip.durationMs !== undefined) return "its answer is on its way";
+  return trip.origin ? `${originText(trip.origin)} has not answered` : "its forward is judged";
 }
 
 function hookTold({ plugin, hook, action, durationMs, result, fields, denials }: KeptStep): object {

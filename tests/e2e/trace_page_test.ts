@@ -170,7 +170,36 @@ Deno.test("/trace/<id> keeps the requests of a client that repeats its id apart,
   const unknown = await fetch(`${gateway.adminUrl}/trace/other`);
   assertEquals(unknown.status, 404);
   assertEquals(await unknown.json(), {
-    error: "other is none of the last requests",
+    error: "other is none of the requests that run and of the last ones",
     requests: [],
+  });
+});
+
+Deno.test("/trace/<id> tells of a request that runs what it is waiting for", async () => {
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  await using upstream = echoUpstream({
+    respond: async () => {
+      await released;
+      return new Response("late");
+    },
+  });
+  await using gateway = await testGateway({
+    plugins: PLUGINS,
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+  });
+  const answered = ask(gateway, "/waits", { headers: { "x-request-id": "waits" } });
+  await gateway.until(() => upstream.seen.length === 1, { what: "the upstream to be asked" });
+  const running = await storyOf(gateway, "waits");
+  assertEquals(running.decided, `nothing yet: ${upstream.url} has not answered`);
+  assertEquals([running.status, running.hooks.length, running.upstream.attempts], [
+    undefined,
+    2,
+    1,
+  ]);
+  assertEquals((await adminPage(gateway, "/trace")).requests[0].traceId, "waits");
+  release();
+  await answered;
+  await gateway.until(async () => (await storyOf(gateway, "waits")).status === 200, {
+    what: "its end",
   });
 });
