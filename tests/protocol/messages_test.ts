@@ -99,6 +99,7 @@ const OPTIONAL = [
   "continue.logs",
   "continue.logs[0].fields",
   "continue.timedOut",
+  "files.lastLive",
   "forward.logs",
   "forward.patch",
   "forward.patch.upstream",
