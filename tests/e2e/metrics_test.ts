@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { echoUpstream } from "../support/echo_upstream.ts";
+import { echoUpstream, silentUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
 import { rawExchange, type TestGateway, testGateway } from "../support/gateway.ts";
 import { type MetricsPage, NO_PROMTOOL, promtool, scrape, total } from "../support/metrics.ts";
@@ -132,13 +132,7 @@ Deno.test("metrics: no client makes a label: methods and paths that it invents s
 });
 
 Deno.test("metrics: requests under way are in flight, and what is over maxInFlight is shed", async () => {
-  const { promise: released, resolve: release } = Promise.withResolvers<void>();
-  await using upstream = echoUpstream({
-    respond: async () => {
-      await released;
-      return new Response("late");
-    },
-  });
+  await using upstream = silentUpstream();
   await using gateway = await testGateway({
     plugins: {},
     config: { maxInFlight: 2, routes: [{ path: "/*", upstream: upstream.url }] },
@@ -148,7 +142,7 @@ Deno.test("metrics: requests under way are in flight, and what is over maxInFlig
   assertEquals(total(await scrape(gateway), "conduit_requests_in_flight"), 2);
   assertEquals((await ask(gateway, "/3")).status, 503);
   assertEquals(total(await pageAfter(gateway, 1), "conduit_shed_total"), 1);
-  release();
+  upstream.release();
   await Promise.all(held);
   assertEquals(total(await pageAfter(gateway, 3), "conduit_requests_in_flight"), 0);
 });

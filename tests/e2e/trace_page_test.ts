@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { adminPage, storyOf } from "../support/admin_pages.ts";
-import { echoUpstream } from "../support/echo_upstream.ts";
+import { echoUpstream, silentUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
 import { testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
@@ -176,13 +176,7 @@ Deno.test("/trace/<id> keeps the requests of a client that repeats its id apart,
 });
 
 Deno.test("/trace/<id> tells of a request that runs what it is waiting for", async () => {
-  const { promise: released, resolve: release } = Promise.withResolvers<void>();
-  await using upstream = echoUpstream({
-    respond: async () => {
-      await released;
-      return new Response("late");
-    },
-  });
+  await using upstream = silentUpstream();
   await using gateway = await testGateway({
     plugins: PLUGINS,
     config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
@@ -197,7 +191,7 @@ Deno.test("/trace/<id> tells of a request that runs what it is waiting for", asy
     1,
   ]);
   assertEquals((await adminPage(gateway, "/trace")).requests[0].traceId, "waits");
-  release();
+  upstream.release();
   await answered;
   await gateway.until(async () => (await storyOf(gateway, "waits")).status === 200, {
     what: "its end",

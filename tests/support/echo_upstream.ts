@@ -54,3 +54,22 @@ export function echoUpstream(
     [Symbol.asyncDispose]: () => server.shutdown(),
   };
 }
+
+/** One that takes requests and answers none before `release`. */
+export function silentUpstream(): EchoUpstream & { readonly release: () => void } {
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  const upstream = echoUpstream({
+    respond: async () => {
+      await released;
+      return new Response("late");
+    },
+  });
+  return {
+    ...upstream,
+    release,
+    async [Symbol.asyncDispose]() {
+      release();
+      await upstream[Symbol.asyncDispose]();
+    },
+  };
+}
