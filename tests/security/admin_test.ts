@@ -86,7 +86,7 @@ attackTest(
     });
     const port = Number(new URL(gateway.adminUrl).port);
     const ask = (send: string) =>
-      rawExchange(port, send.replaceAll("PORT", String(port)), { quietMs: 500 });
+      rawExchange(port, send.replaceAll("PORT", String(port)), { quietMs: 500, answers: 1 });
     const failures = await Promise.all(asks.map(async ({ name, send, status }) => {
       const answer = await ask(send);
       const [first = 0, ...more] = statuses(answer);

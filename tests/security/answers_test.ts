@@ -92,7 +92,7 @@ attackTest(
       const received = await Promise.all(rows.map(async ({ line }, row) => {
         const [method, target] = line.split(" ");
         const request = `${method} /${row}${target} HTTP/1.1\r\nHost: a\r\n\r\n${AFTER}`;
-        return await rawExchange(gateway.port, request, { quietMs: 700 });
+        return await rawExchange(gateway.port, request, { quietMs: 700, answers: 2 });
       }));
       for (const [row, { name, status }] of rows.entries()) {
         const text = received[row] ?? "";
@@ -143,7 +143,9 @@ attackTest(
       },
     });
     const received = await Promise.all(
-      pipelines.map(([sent]) => rawExchange(gateway.port, sent, { quietMs: 1500 })),
+      pipelines.map(([sent, bodies]) =>
+        rawExchange(gateway.port, sent, { quietMs: 700, answers: bodies.length })
+      ),
     );
     for (const [row, [, bodies]] of pipelines.entries()) {
       const text = received[row] ?? "";

@@ -41,6 +41,7 @@ export async function assertRepelled(
     const send = attack.send.replace("\r\n", `\r\nX-Attack: ${id}\r\n`);
     const { received, isClosed } = await rawConversation(gateway.port, bytes(send), {
       quietMs: 700,
+      answers: attack.answers.length,
     });
     const seen = upstream.requests.filter((each) => each.header("x-attack") === id);
     try {

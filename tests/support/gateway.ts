@@ -318,16 +318,19 @@ export async function isRunning(pid: number): Promise<boolean> {
 export async function rawExchange(
   port: number,
   request: string | Uint8Array,
-  options: { readonly quietMs?: number } = {},
+  options: { readonly quietMs?: number; readonly answers?: number } = {},
 ): Promise<string> {
   return (await rawConversation(port, request, options)).received;
 }
 
-/** Sends raw bytes on a new connection and reads until the peer closes, or has been silent for `quietMs`. */
+/**
+ * Sends raw bytes on a new connection and reads until the peer closes, or has been silent for `quietMs` after as many
+ * heads as `answers` says: those are waited for longer, since the machine may be busy.
+ */
 export async function rawConversation(
   port: number,
   request: string | Uint8Array,
-  { quietMs = 300 }: { readonly quietMs?: number } = {},
+  { quietMs = 300, answers = 0 }: { readonly quietMs?: number; readonly answers?: number } = {},
 ): Promise<{ readonly received: string; readonly isClosed: boolean }> {
   const conn = await Deno.connect({ hostname: "127.0.0.1", port });
   let received = "";
@@ -347,7 +350,7 @@ export async function rawConversation(
       timer = setTimeout(() => {
         isClosed = false;
         close();
-      }, quietMs);
+      }, (received.match(/HTTP\/1\.[01] \d{3} /g)?.length ?? 0) < answers ? 15_000 : quietMs);
       const length = await conn.read(buffer);
       clearTimeout(timer);
       if (length === null) break;
