@@ -4,6 +4,7 @@
  * @module
  */
 
+import { stripVTControlCharacters } from "node:util";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
 import { gatewayBefore, output } from "./setting.ts";
@@ -48,7 +49,7 @@ export async function runSlow(): Promise<string[]> {
     ]);
     over = true;
     await probing;
-    const available = /service available:\s*(\w+)/.exec(text.replaceAll(/\x1b\[[0-9;]*m/g, ""))
+    const available = /service available:\s*(\w+)/.exec(stripVTControlCharacters(text))
       ?.[1];
     times.sort((a, b) => a - b);
     lines.push(
