@@ -105,9 +105,9 @@ async function check({ configFile, options: { install, diff } }: Arguments): Pro
   }
   const config = embedded(await loadConfig(configFile));
   const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
-  const options = await gatewayOptions({ log });
+  const options = gatewayOptions({ log });
   if (install !== undefined) {
-    await installPackages(config.pluginsDir, { deno: options.host.deno, env: options.env });
+    await installPackages(config.pluginsDir, { deno: await ownDeno(log), env });
   }
   const runtime = await openPluginRuntime(config, options);
   try {
@@ -133,9 +133,9 @@ async function init(dir: string): Promise<number> {
   return await print(await initProject(dir, { read: (await ownFiles()).read, program }));
 }
 
-async function gatewayOptions(
+function gatewayOptions(
   { log, print, lostLines }: OwnOptions,
-): Promise<GatewayOptions> {
+): GatewayOptions {
   return {
     log,
     dev: print && { print },
@@ -143,9 +143,9 @@ async function gatewayOptions(
     stories: new Stories(),
     version: project.version,
     env,
-    host: {
-      deno: await ownDeno(log),
-      program: (await ownFiles()).place,
+    hostProgram: async (dir) => {
+      const [deno, files] = [await ownDeno(log), await ownFiles()];
+      return { deno, ...await files.place(dir) };
     },
     ...(Deno.env.get("CONDUIT_TRACE_IPC") === "1" ? { traceIpc } : {}),
   };

@@ -38,7 +38,7 @@ export interface GatewayOptions {
   /** As `metrics`. */
   readonly stories: Stories;
   readonly version: string;
-  readonly host: LocalHostsOptions["host"];
+  readonly hostProgram: LocalHostsOptions["hostProgram"];
   readonly env: (name: string) => string | undefined;
   /** `conduit dev`: broken plugins are explained, types checked, and responses show their way. */
   readonly dev?: DevTools | undefined;
@@ -132,7 +132,7 @@ export async function openPluginRuntime(
   const types = local && dev && new TypeCheck({
     ...dev,
     log,
-    deno: options.host.deno,
+    deno: local.deno,
     modules: local.modules,
     pluginsDir: config.pluginsDir,
     dir: local.dir,

@@ -27,7 +27,7 @@ export class Failure extends Error {}
 export interface Program {
   readonly version: string;
   readonly env: (name: string) => string | undefined;
-  readonly gatewayOptions: (own: OwnOptions) => Promise<GatewayOptions>;
+  readonly gatewayOptions: (own: OwnOptions) => GatewayOptions;
 }
 
 /** What belongs to one command that runs. */
@@ -105,7 +105,7 @@ export async function serve(
   const stopped = membership?.stopped ?? stopSignal({ log, end, exitCode: EXIT.internal });
   try {
     const options = {
-      ...await gatewayOptions({ log, lostLines, print: dev ? print : undefined }),
+      ...gatewayOptions({ log, lostLines, print: dev ? print : undefined }),
       sharesPort: membership !== undefined,
       pages: membership?.pages ?? {},
       lastGoodDir: membership?.lastGoodDir,
@@ -185,7 +185,7 @@ export async function host(
   onHangup(() => log.info("the plugin host service reads the configuration for each host anew"));
   const stopped = stopSignal({ log, end, exitCode: EXIT.internal });
   try {
-    const options = await gatewayOptions({ log, lostLines });
+    const options = gatewayOptions({ log, lostLines });
     const { socket } = config.runtime;
     const hosts = await HostService.open(config, socket, {
       ...options,

@@ -19,7 +19,7 @@ import { pluginHosts } from "../sandbox.ts";
 import { LocalHosts, type LocalHostsOptions } from "./local_hosts.ts";
 import { readSecret } from "./secret_file.ts";
 
-export interface HostServiceOptions extends Pick<LocalHostsOptions, "env" | "host"> {
+export interface HostServiceOptions extends Pick<LocalHostsOptions, "env" | "hostProgram"> {
   readonly log: Log;
   readonly version: string;
   /** Where what plugins print goes. */

@@ -16,7 +16,7 @@ import { type HostCommand, hostCommand, type HostFiles, pluginEnvironment } from
 /** What the sandbox follows from. */
 export type SandboxConfig = Pick<Config, "routes" | "pluginNet" | "pluginEnv">;
 
-export interface HostProgram extends Pick<HostFiles, "entry" | "sources"> {
+export interface HostProgram extends Pick<HostFiles, "deno" | "entry" | "sources"> {
   /** Where the modules lie that plugins and their tests import types from, as URLs by name. */
   readonly modules: Readonly<Record<string, string>>;
 }
@@ -24,11 +24,11 @@ export interface HostProgram extends Pick<HostFiles, "entry" | "sources"> {
 export interface LocalHostsOptions {
   readonly log: Log;
   readonly env: (name: string) => string | undefined;
-  readonly host: {
-    readonly deno: string;
-    /** Where the plugin host's program lies, which `main.ts` knows; `dir` is a private folder for it, if it needs one. */
-    readonly program: (dir: string) => Promise<HostProgram>;
-  };
+  /**
+   * The plugin host's program, which `main.ts` knows; `dir` is a private folder for it, if it needs one. Only what starts hosts asks for it: a
+   * gateway without any needs no Deno beside itself.
+   */
+  readonly hostProgram: (dir: string) => Promise<HostProgram>;
   /** Where the gateway listens for hosts; by default in the private folder. */
   readonly socketPath?: string;
   /** A folder with a set of plugins that loaded, to be copied too. */
@@ -47,7 +47,7 @@ export class LocalHosts {
   readonly #privateDir: PrivateDir;
   readonly #pluginsDir: string;
   readonly #options: LocalHostsOptions;
-  readonly #program: Pick<HostFiles, "entry" | "sources">;
+  readonly #program: Pick<HostFiles, "deno" | "entry" | "sources">;
   readonly #watching = new AbortController();
   #command: HostCommand;
 
@@ -59,7 +59,7 @@ export class LocalHosts {
       readonly files: PluginFiles;
       readonly lastGood: PluginFiles | undefined;
       readonly modules: Readonly<Record<string, string>>;
-    } & Pick<HostFiles, "entry" | "sources">,
+    } & Pick<HostFiles, "deno" | "entry" | "sources">,
   ) {
     this.#privateDir = dir;
     this.dir = dir.path;
@@ -87,12 +87,17 @@ export class LocalHosts {
       const lastGood = options.lastGood === undefined
         ? undefined
         : await copyPlugins(options.lastGood, root);
-      const program = await options.host.program(dir.path);
+      const program = await options.hostProgram(dir.path);
       return new LocalHosts(config, options, { dir, files, lastGood, ...program });
     } catch (error) {
       await dir.remove();
       throw error;
     }
+  }
+
+  /** What runs the hosts. */
+  get deno(): string {
+    return this.#program.deno;
   }
 
   /** Of the host that was prepared last. */
@@ -145,7 +150,6 @@ export class LocalHosts {
   #commandWith(config: SandboxConfig, packages: PluginPackages | undefined): HostCommand {
     return hostCommand(config, {
       ...this.#program,
-      deno: this.#options.host.deno,
       socket: this.socketPath,
       pluginsRoot: this.pluginsRoot,
       // Hosts with different packages run side by side while one takes over from the other.

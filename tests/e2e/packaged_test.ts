@@ -9,6 +9,7 @@ import { conduit, configText, scratch } from "../support/conduit.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { type Program, testGateway } from "../support/gateway.ts";
 import { scrape } from "../support/metrics.ts";
+import { HostServiceProcess } from "../support/host_service.ts";
 import { executable, NO_DENORT, packaged } from "../support/packaged.ts";
 import { PATIENT } from "../support/patient.ts";
 import { NO_REDIS, RedisServer } from "../support/redis_server.ts";
@@ -148,6 +149,31 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     assertEquals((await gateway.fetch("/x")).status, 401);
     gateway.signal("SIGTERM");
     assertEquals((await gateway.status).code, 0, gateway.stderr);
+  },
+
+  async "with the plugin host as a service of its own, the gateway needs no Deno beside itself"(
+    { program, home },
+  ) {
+    await using gateway = await testGateway({
+      program,
+      clearEnv: true,
+      env: { ...bare(home), HOME: "/proc/nowhere" },
+      config: {
+        ...PATIENT,
+        runtime: { mode: "external", socket: "./host.sock" },
+        routes: [{ path: "/*", upstream: "http://127.0.0.1:9" }],
+      },
+      plugins: { "001-key.ts": PLUGIN },
+    });
+    assertEquals((await gateway.fetch("/x")).status, 503);
+    const service = { dir: gateway.dir, program, clearEnv: true, env: bare(home) };
+    await using running = new HostServiceProcess(service);
+    await gateway.until(async () => (await gateway.fetch("/x")).status === 401, {
+      what: `the host service; ${running.stderr}`,
+      withinMs: 60_000,
+    });
+    const [host = 0] = await running.hosts();
+    assertMatch(await Deno.readLink(`/proc/${host}/exe`), /\/\.cache\/conduit\/deno-/);
   },
 
   async "without a place for its Deno it ends with exit 1 and says what to do"({ program, home }) {

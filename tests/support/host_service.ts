@@ -5,7 +5,7 @@
  */
 
 import { join } from "@std/path";
-import { type LogLine, ROOT, type TestGateway } from "./gateway.ts";
+import { type LogLine, type Program, ROOT, type TestGateway } from "./gateway.ts";
 import { descendants } from "./proc.ts";
 
 export class HostServiceProcess implements AsyncDisposable {
@@ -17,17 +17,20 @@ export class HostServiceProcess implements AsyncDisposable {
 
   /** @param options.root where `main.ts` lies; @param options.dir has the configuration and `run/` */
   constructor(
-    { dir, root = ROOT, env = {} }: {
+    { dir, root = ROOT, env = {}, program, clearEnv = false }: {
       readonly dir: string;
       readonly root?: string;
+      readonly program?: Program;
+      /** Its environment is `env` and nothing else. */
+      readonly clearEnv?: boolean;
       readonly env?: Readonly<Record<string, string>>;
     },
   ) {
-    this.#process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", join(root, "main.ts"), "host"].concat([
-        "--config",
-        join(dir, "conduit.config.json"),
-      ]),
+    const { command, args } = program ??
+      { command: Deno.execPath(), args: ["run", "-A", join(root, "main.ts")] };
+    this.#process = new Deno.Command(command, {
+      args: [...args, "host", "--config", join(dir, "conduit.config.json")],
+      clearEnv,
       env: { XDG_RUNTIME_DIR: join(dir, "run"), ...env },
       stdin: "null",
       stdout: "piped",
