@@ -2,7 +2,7 @@
  * The stories of the last requests, for `/trace`: a bounded number of them in bounded memory.
  *
  * What hooks answered is kept as JSON: thousands of small objects, which the garbage collector has to follow and move, cost a
- * busy gateway five times as much as writing that text.
+ * busy gateway five times as much as writing that text. For the same reason each story is written into an object that is there.
  *
  * @module
  */
@@ -38,12 +38,16 @@ export interface KeptStory {
 /** A hook; of what is too large to keep there are the fields that would be shown. */
 export type KeptStep = HookStep & { readonly fields?: LogFields };
 
-interface Slot {
-  readonly story: Omit<KeptStory, "steps">;
+/** Where one story lies, for the life of the gateway. */
+interface Slot extends Writable<Omit<KeptStory, "steps" | "trip">> {
   /** As JSON; nothing where no hook ran. */
-  readonly steps: string;
-  readonly sizeBytes: number;
+  steps: string;
+  hasTrip: boolean;
+  readonly trip: UpstreamTrip;
+  sizeBytes: number;
 }
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 const MAX_STORIES = 4000;
 const MAX_TOTAL_BYTES = 16 * 1024 * 1024;
@@ -58,7 +62,7 @@ const STORY_BYTES = 600;
 
 export class Stories {
   readonly #maxBytes: number;
-  readonly #ring: (Slot | undefined)[];
+  readonly #ring: readonly Slot[];
   /** Where the next one goes. */
   #next = 0;
   #count = 0;
@@ -71,7 +75,7 @@ export class Stories {
     } = {},
   ) {
     this.#maxBytes = maxBytes;
-    this.#ring = new Array<Slot | undefined>(maxStories).fill(undefined);
+    this.#ring = Array.from({ length: maxStories }, newSlot);
   }
 
   get count(): number {
@@ -84,15 +88,22 @@ export class Stories {
   }
 
   /** Remembers a story in the place of the oldest ones. @param targetChars how long the URL is that `path` is a part of */
-  keep({ steps, ...story }: KeptStory, targetChars: number): void {
-    const text = steps.length === 0 ? "" : stepsText(steps);
-    const chars = targetChars + story.traceId.length + text.length;
-    this.#add({ story, steps: text, sizeBytes: STORY_BYTES + 2 * chars });
+  keep(story: KeptStory, targetChars: number): void {
+    const steps = story.steps.length === 0 ? "" : stepsText(story.steps);
+    if (this.#count === this.#ring.length) this.#forgetOldest();
+    const slot = this.#slot(this.#next);
+    write(slot, story);
+    slot.steps = steps;
+    slot.sizeBytes = STORY_BYTES + 2 * (targetChars + story.traceId.length + steps.length);
+    this.#next = (this.#next + 1) % this.#ring.length;
+    this.#count++;
+    this.#bytes += slot.sizeBytes;
+    while (this.#bytes > this.#maxBytes && this.#count > 0) this.#forgetOldest();
   }
 
   /** Those with this id, the latest first: clients may choose the same one again. */
   find(traceId: string): KeptStory[] {
-    return this.#latest(this.#count).filter(({ story }) => story.traceId === traceId).map(told);
+    return this.#latest(this.#count).filter((slot) => slot.traceId === traceId).map(told);
   }
 
   /** The latest first. */
@@ -103,31 +114,88 @@ export class Stories {
   #latest(count: number): Slot[] {
     const slots: Slot[] = [];
     for (let back = 1; back <= count; back++) {
-      const slot = this.#ring[(this.#next - back + this.#ring.length) % this.#ring.length];
-      if (slot) slots.push(slot);
+      slots.push(this.#slot(this.#next - back));
     }
     return slots;
   }
 
-  #add(slot: Slot): void {
-    if (this.#count === this.#ring.length) this.#forgetOldest();
-    this.#ring[this.#next] = slot;
-    this.#next = (this.#next + 1) % this.#ring.length;
-    this.#count++;
-    this.#bytes += slot.sizeBytes;
-    while (this.#bytes > this.#maxBytes && this.#count > 0) this.#forgetOldest();
+  #slot(at: number): Slot {
+    const { length } = this.#ring;
+    return this.#ring[(at + length) % length] as Slot;
   }
 
   #forgetOldest(): void {
-    const at = (this.#next - this.#count + this.#ring.length) % this.#ring.length;
-    this.#bytes -= this.#ring[at]?.sizeBytes ?? 0;
-    this.#ring[at] = undefined;
+    const slot = this.#slot(this.#next - this.#count);
+    this.#bytes -= slot.sizeBytes;
     this.#count--;
+    write(slot, NO_STORY);
+    slot.steps = "";
   }
 }
 
-function told({ story, steps }: Slot): KeptStory {
-  return { ...story, steps: steps === "" ? [] : JSON.parse(steps) };
+const NO_STORY: KeptStory = {
+  traceId: "",
+  endedAt: 0,
+  method: "",
+  path: "",
+  route: undefined,
+  clientAddr: "",
+  user: undefined,
+  status: undefined,
+  durationMs: 0,
+  sentBytes: 0,
+  steps: [],
+  trip: undefined,
+  rejectedBy: undefined,
+  error: undefined,
+  failure: undefined,
+  upstreamFailure: undefined,
+};
+const NO_TRIP: UpstreamTrip = {
+  origin: undefined,
+  isForward: false,
+  attempts: 0,
+  durationMs: undefined,
+  refusal: undefined,
+};
+
+function newSlot(): Slot {
+  return { ...NO_STORY, steps: "", hasTrip: false, trip: { ...NO_TRIP }, sizeBytes: 0 };
+}
+
+/** Member by member: nothing is allocated, and nothing of the story before is held any more. */
+function write(slot: Slot, story: KeptStory): void {
+  slot.traceId = story.traceId;
+  slot.endedAt = story.endedAt;
+  slot.method = story.method;
+  slot.path = story.path;
+  slot.route = story.route;
+  slot.clientAddr = story.clientAddr;
+  slot.user = story.user;
+  slot.status = story.status;
+  slot.durationMs = story.durationMs;
+  slot.sentBytes = story.sentBytes;
+  slot.rejectedBy = story.rejectedBy;
+  slot.error = story.error;
+  slot.failure = story.failure;
+  slot.upstreamFailure = story.upstreamFailure;
+  slot.hasTrip = story.trip !== undefined;
+  const { trip } = slot;
+  const { origin, isForward, attempts, durationMs, refusal } = story.trip ?? NO_TRIP;
+  trip.origin = origin;
+  trip.isForward = isForward;
+  trip.attempts = attempts;
+  trip.durationMs = durationMs;
+  trip.refusal = refusal;
+}
+
+/** A copy, since the slot is written anew. */
+function told({ steps, hasTrip, trip, sizeBytes: _, ...story }: Slot): KeptStory {
+  return {
+    ...story,
+    steps: steps === "" ? [] : JSON.parse(steps),
+    trip: hasTrip ? { ...trip } : undefined,
+  };
 }
 
 function stepsText(steps: readonly HookStep[]): string {
