@@ -8,9 +8,6 @@
  * @module
  */
 
-import process from "node:process";
-import { Readable } from "node:stream";
-
 /** Their bindings in the global scope are made constant. A plugin may wrap others, `fetch` for instance, for itself. */
 const CONSTANT_GLOBALS = [
   "Array",
@@ -61,9 +58,10 @@ export function lockBuiltIns(...inUse: readonly object[]): void {
   const names = Deno as unknown as Record<PropertyKey, unknown>;
   delete names[names.internal as symbol];
   delete names.internal;
-  // The process's stdin brings the gateway's commands to the main thread: whoever else reads from it takes them away.
+  // The process's stdin brings the gateway's commands to the main thread: whoever else reads from it takes them away. `process.stdin`
+  // of Node reads by this object, and so finds it at its end.
+  Object.defineProperty(Deno.stdin, "read", { value: () => Promise.resolve(null) });
   delete names.stdin;
-  Object.defineProperty(process, "stdin", { value: Readable.from([]) });
   for (const each of FROZEN) Object.freeze(each);
   for (const each of inUse) {
     for (const prototype of prototypes(each)) Object.freeze(prototype);

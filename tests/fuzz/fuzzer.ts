@@ -76,15 +76,17 @@ async function outcome(target: FuzzTarget, input: Uint8Array): Promise<Outcome> 
   } catch (error) {
     if (target.errors.some((type) => error instanceof type)) {
       const { name, message } = error as Error;
-      return { answer: `${name} ${template(message)}` };
+      // V8 quotes the text that is no JSON in its message.
+      return { answer: error instanceof SyntaxError ? name : `${name} ${template(message)}` };
     }
     return { problem: error instanceof Error ? `${error.stack ?? error}` : `${error}` };
   }
 }
 
-/** A message without what differs from input to input. */
+/** The first line of a message, without what differs from input to input. */
 export function template(message: string): string {
-  return message.replaceAll(/"(?:[^"\\]|\\.)*"/g, '"…"').replaceAll(/\d+/g, "0").slice(0, 300);
+  const [line = ""] = message.split("\n", 1);
+  return line.replaceAll(/"(?:[^"\\]|\\.)*"/g, '"…"').replaceAll(/\d+/g, "0").slice(0, 300);
 }
 
 /** Leaves out whatever is not needed for the same problem. */
@@ -108,5 +110,5 @@ async function shrink(target: FuzzTarget, { input, what }: Finding): Promise<Fin
 }
 
 function firstLine(text: string): string {
-  return template(text.split("\n")[0] ?? "");
+  return template(text);
 }

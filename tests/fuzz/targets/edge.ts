@@ -108,8 +108,8 @@ const path: FuzzTarget = {
       if (!(error instanceof EdgeError)) throw error;
       law(hasEncodedSlash, "refused only with reject");
     }
-    const shape = path.replaceAll(/[A-Za-z0-9]+/g, "a").slice(0, 12);
-    return `${shape} ${query === "" ? "" : "?"}`;
+    const marks = path.match(/%[0-9A-F]{2}|[^A-Za-z0-9]/g) ?? [];
+    return `${[...new Set(marks)].sort().join("").slice(0, 12)} ${query === ""}`;
   },
 };
 
