@@ -137,6 +137,7 @@ Deno.test("reload: other upstream hosts mean a new host process with other permi
     pluginConfig: pluginConfig(mark),
     pluginEnv: mark === "two" ? ["ONLY_TWO"] : [],
   });
+  using _ = { [Symbol.dispose]: release }; // also where the test fails
   await using gateway = await testGateway({
     config: config(first.url, "one"),
     plugins: PLUGINS,
@@ -204,6 +205,7 @@ Deno.test("reload: another port is listened on before the old one is left, and w
     admin,
     routes: [{ path: "/*", upstream: upstream.url }],
   });
+  using _ = { [Symbol.dispose]: release }; // also where the test fails
   await using gateway = await testGateway({ config: config("127.0.0.1:0"), plugins: PLUGINS });
   const old = gateway.port;
   const hosts = await gateway.hostPids();
@@ -328,6 +330,7 @@ Deno.test("reload: maxInFlight counts requests of the configuration before, and 
     pluginPoolSize: maxInFlight === 10 ? 2 : 1, // another host, beside which the old one goes on
     routes: [{ path: "/*", upstream: upstream.url }],
   });
+  using _ = { [Symbol.dispose]: release }; // also where the test fails
   await using gateway = await testGateway({ config: config(10), plugins: PLUGINS });
   const slow = [gateway.fetch("/"), gateway.fetch("/")];
   for (const each of slow) each.catch(() => {});
