@@ -215,7 +215,7 @@ function newKey(random: Random, { dictionary }: MutationSource): string {
 function changed(random: Random, value: unknown, source: MutationSource): unknown {
   switch (random.below(6)) {
     case 0:
-      return random.pick(EDGE_VALUES);
+      return random.oneIn(3) ? null : random.pick(EDGE_VALUES);
     case 1:
       return random.pick(source.dictionary.length > 0 ? source.dictionary : [""]);
     case 2:

@@ -65,3 +65,23 @@ Deno.test("sandbox: a plugin that kills its own process: closed routes answer 20
     },
   });
 });
+
+Deno.test("sandbox: Workers of a plugin that fail, loop and multiply cost its isolate at most", async () => {
+  const worker = (body: string) =>
+    `new Worker("data:text/javascript," + encodeURIComponent(${
+      JSON.stringify(body)
+    }), { type: "module" });`;
+  const code = `for (let at = 0; at < 20; at++) ${
+    worker("for (;;) postMessage(new Uint8Array(1000));")
+  }
+    ${worker("throw new Error('nobody catches this');")}
+    ${worker("Deno.exit(1);")}`;
+  await whileGreedy(code, {
+    over: (gateway) =>
+      gateway.waitForLog((line) => line.message === "an isolate is lost; it is replaced"),
+    check({ answer, others }) {
+      assert([200, 500].includes(answer.status));
+      assertServed(others);
+    },
+  });
+});
