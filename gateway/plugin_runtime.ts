@@ -7,29 +7,24 @@
 import type { AdminPage } from "./admin.ts";
 import { openCache } from "./cache/open.ts";
 import type { CacheStore } from "./cache/store.ts";
-import { ChildProcess } from "./child_process.ts";
 import type { Config } from "./config.ts";
 import { problemBlock } from "./dev/problem.ts";
 import { TypeCheck } from "./dev/type_check.ts";
 import { errorText } from "./errors.ts";
 import type { Generation } from "./generation.ts";
-import { type HostChild, HostProcess, type HostStart } from "./host_process.ts";
+import { HostProcess } from "./host_process.ts";
 import { ExternalHosts, type OnFiles } from "./hosts/external_hosts.ts";
 import { LocalHosts, type LocalHostsOptions } from "./hosts/local_hosts.ts";
+import { elsewhere, embedded, type Kept, socketOptions } from "./hosts/sources.ts";
 import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Stories } from "./observe/stories.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import { PluginLogs, type PluginLogsOptions } from "./plugin_logs.ts";
-import { PluginSocket } from "./plugin_socket.ts";
 import { keepLastGood, lastGoodIn } from "./processes/last_good.ts";
-import { pluginHosts } from "./sandbox.ts";
 import { type StartResult, Supervisor } from "./supervisor.ts";
 import type { Telemetry } from "./telemetry.ts";
-
-/** How long the first requests may wait for a host service that is just connecting. */
-const EXTERNAL_START_MS = 2000;
 
 export interface GatewayOptions {
   readonly log: Log;
@@ -87,25 +82,6 @@ export interface HandedOver {
   readonly external: ExternalHosts | undefined;
   /** A set of plugins that loaded, for where those in `pluginsDir` do not. */
   readonly lastGood: PluginFiles | undefined;
-}
-
-/** What is not ended with a runtime, since another one has it. */
-export interface Kept {
-  readonly cache: boolean;
-  readonly external: boolean;
-}
-
-/** Where hosts come from. */
-interface Hosts {
-  readonly socket: PluginSocket;
-  readonly files: PluginFiles | undefined;
-  readonly lastGood: PluginFiles | undefined;
-  readonly prepare: (files: PluginFiles) => Promise<(init: HostStart) => HostChild>;
-  readonly isAway?: () => string | undefined;
-  readonly removeCopy: (path: string) => Promise<void>;
-  /** Resolves when there are files, or nobody is to wait for them any longer. */
-  readonly arrival?: () => Promise<void>;
-  readonly close: (kept: Kept) => Promise<void>;
 }
 
 /** Prepares what hosts need, and a first copy of the plugin files where they run here. */
@@ -214,79 +190,6 @@ export async function openPluginRuntime(
       await stop(kept);
     },
     stop,
-  };
-}
-
-async function embedded(
-  local: LocalHosts,
-  { config, options, pluginLogs }: {
-    readonly config: Config;
-    readonly options: GatewayOptions;
-    readonly pluginLogs: PluginLogs;
-  },
-): Promise<Hosts> {
-  let socket: PluginSocket;
-  try {
-    socket = new PluginSocket(local.socketPath, socketOptions(config, options));
-  } catch (error) {
-    await local.close();
-    throw error;
-  }
-  const init = {
-    socket: socket.path,
-    env: local.pluginEnv(config),
-    netHosts: pluginHosts(config),
-    pluginsRoot: local.pluginsRoot,
-  };
-  return {
-    socket,
-    files: local.files,
-    lastGood: local.lastGood,
-    async prepare(files) {
-      const command = await local.prepare(config, files);
-      return (start) => {
-        const child = new ChildProcess(command, pluginLogs.output);
-        child.write({ ...start, ...init });
-        return child;
-      };
-    },
-    removeCopy: (path) => Deno.remove(path, { recursive: true }),
-    async close() {
-      socket.close();
-      await local.close();
-    },
-  };
-}
-
-function elsewhere(
-  external: ExternalHosts,
-  { config, lastGood }: { readonly config: Config; readonly lastGood: PluginFiles | undefined },
-): Hosts {
-  return {
-    socket: external.socket,
-    get files() {
-      return external.files;
-    },
-    get lastGood() {
-      return lastGood ?? external.lastGood;
-    },
-    prepare: (files) => Promise.resolve((init) => external.start(init, { config, files })),
-    isAway: () => external.away,
-    removeCopy: () => Promise.resolve(), // the service sees to that
-    arrival: () => external.arrival(EXTERNAL_START_MS),
-    close: async (kept) => kept.external ? undefined : await external.close(),
-  };
-}
-
-function socketOptions(
-  { maxFrameBytes }: Config,
-  { log, metrics, traceIpc }: GatewayOptions,
-) {
-  return {
-    log,
-    maxFrameBytes,
-    meter: metrics.ipc,
-    ...(traceIpc ? { trace: traceIpc } : {}),
   };
 }
 

@@ -13,6 +13,7 @@ import { errorText } from "./errors.ts";
 import { ForwardGuard } from "./forward_guard.ts";
 import { Front } from "./front.ts";
 import { Handler, type Visit } from "./handler.ts";
+import type { Kept } from "./hosts/sources.ts";
 import { listenAddressText, ListenError, type Listening } from "./listen.ts";
 import { LiveList } from "./live_list.ts";
 import { configPage } from "./observe/config_page.ts";
@@ -22,12 +23,7 @@ import { Observer, runningStory } from "./observe/observer.ts";
 import { pluginsPage } from "./observe/plugins_page.ts";
 import type { KeptStory } from "./observe/stories.ts";
 import { storyPages } from "./observe/story_page.ts";
-import {
-  type GatewayOptions,
-  type Kept,
-  openPluginRuntime,
-  type PluginRuntime,
-} from "./plugin_runtime.ts";
+import { type GatewayOptions, openPluginRuntime, type PluginRuntime } from "./plugin_runtime.ts";
 import { Proxy } from "./proxy.ts";
 import { type Reloaded, ReloadError } from "./reload.ts";
 import { UpstreamClient } from "./upstream/client.ts";

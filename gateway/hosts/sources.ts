@@ -1,0 +1,121 @@
+/**
+ * Where plugin hosts come from: this process starts them, or a host service does.
+ *
+ * @module
+ */
+
+import { ChildProcess } from "../child_process.ts";
+import type { Config } from "../config.ts";
+import type { HostChild, HostStart } from "../host_process.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { PluginFiles } from "../plugin_files.ts";
+import type { PluginLogs } from "../plugin_logs.ts";
+import { PluginSocket } from "../plugin_socket.ts";
+import { pluginHosts } from "../sandbox.ts";
+import type { ExternalHosts } from "./external_hosts.ts";
+import type { LocalHosts } from "./local_hosts.ts";
+
+/** How long the first requests may wait for a host service that is just connecting. */
+const EXTERNAL_START_MS = 2000;
+
+export interface SourceOptions {
+  readonly log: Log;
+  readonly metrics: Pick<Metrics, "ipc">;
+  readonly traceIpc?: ((direction: "in" | "out", message: object) => void) | undefined;
+}
+
+/** What is not ended with a runtime, since another one has it. */
+export interface Kept {
+  readonly cache: boolean;
+  readonly external: boolean;
+}
+
+/** Where hosts come from. */
+export interface Hosts {
+  readonly socket: PluginSocket;
+  readonly files: PluginFiles | undefined;
+  readonly lastGood: PluginFiles | undefined;
+  readonly prepare: (files: PluginFiles) => Promise<(init: HostStart) => HostChild>;
+  readonly isAway?: () => string | undefined;
+  readonly removeCopy: (path: string) => Promise<void>;
+  /** Resolves when there are files, or nobody is to wait for them any longer. */
+  readonly arrival?: () => Promise<void>;
+  readonly close: (kept: Kept) => Promise<void>;
+}
+
+/** Child processes of this one. */
+export async function embedded(
+  local: LocalHosts,
+  { config, options, pluginLogs }: {
+    readonly config: Config;
+    readonly options: SourceOptions;
+    readonly pluginLogs: PluginLogs;
+  },
+): Promise<Hosts> {
+  let socket: PluginSocket;
+  try {
+    socket = new PluginSocket(local.socketPath, socketOptions(config, options));
+  } catch (error) {
+    await local.close();
+    throw error;
+  }
+  const init = {
+    socket: socket.path,
+    env: local.pluginEnv(config),
+    netHosts: pluginHosts(config),
+    pluginsRoot: local.pluginsRoot,
+  };
+  return {
+    socket,
+    files: local.files,
+    lastGood: local.lastGood,
+    async prepare(files) {
+      const command = await local.prepare(config, files);
+      return (start) => {
+        const child = new ChildProcess(command, pluginLogs.output);
+        child.write({ ...start, ...init });
+        return child;
+      };
+    },
+    removeCopy: (path) => Deno.remove(path, { recursive: true }),
+    async close() {
+      socket.close();
+      await local.close();
+    },
+  };
+}
+
+/** Of a host service. */
+export function elsewhere(
+  external: ExternalHosts,
+  { config, lastGood }: { readonly config: Config; readonly lastGood: PluginFiles | undefined },
+): Hosts {
+  return {
+    socket: external.socket,
+    get files() {
+      return external.files;
+    },
+    get lastGood() {
+      return lastGood ?? external.lastGood;
+    },
+    prepare: (files) => Promise.resolve((init) => external.start(init, { config, files })),
+    isAway: () => external.away,
+    removeCopy: () => Promise.resolve(), // the service sees to that
+    arrival: () => external.arrival(EXTERNAL_START_MS),
+    close: async (kept) => kept.external ? undefined : await external.close(),
+  };
+}
+
+/** How the plugin socket is to be. */
+export function socketOptions(
+  { maxFrameBytes }: Config,
+  { log, metrics, traceIpc }: SourceOptions,
+) {
+  return {
+    log,
+    maxFrameBytes,
+    meter: metrics.ipc,
+    ...(traceIpc ? { trace: traceIpc } : {}),
+  };
+}
