@@ -110,12 +110,16 @@ async function rage(
       phases.push(await runPhase(storm, phase, eventsOf(phase)));
     }
   };
-  await warmUp(storm);
-  if (isLong) await round(({ atOnce, long, short }) => atOnce ? long : short);
+  await rush(storm);
+  if (isLong) {
+    await round(({ atOnce, long, short }) => atOnce ? long : short);
+    await rush(storm); // the host may be a new one
+  }
   const garbageMiB = isLong ? 0 : YOUNG_MIB;
   const before = await usual(storm, SAMPLES - 1);
   do await round((phase) => isLong ? phase.long : phase.short); while (Date.now() < until);
   say("until it is calm …");
+  if (isLong) await rush(storm);
   const after = await settled(storm, { before, garbageMiB });
   const { code: exitCode, inFlight, orphans } = await storm.end();
   const faults = storm.faults();
@@ -160,11 +164,14 @@ async function nothingRuns(storm: Storm) {
 
 type Use = StormReport["before"];
 
-/** As many requests as it can take: a fresh process would make everything look like a leak. */
-async function warmUp(storm: Storm): Promise<void> {
-  const rush = new Load(storm.port, CALM, { pauseMs: 0 });
-  while (rush.answers < WARM_UP_ANSWERS) await pause(SAMPLE_MS);
-  await rush.stop();
+/**
+ * As many requests as it can take: a fresh process would make everything look like a leak, and so would one that has no reason
+ * to collect its garbage.
+ */
+async function rush(storm: Storm): Promise<void> {
+  const load = new Load(storm.port, CALM, { pauseMs: 0 });
+  while (load.answers < WARM_UP_ANSWERS) await pause(SAMPLE_MS);
+  await load.stop();
 }
 
 /** What it uses when it has come back to where it was, or at the end of its time. */

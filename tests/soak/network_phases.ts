@@ -11,8 +11,9 @@ import type { FlappyMode } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 
 const FLAPS: readonly FlappyMode[] = ["down", "up", "stall", "up", "reset", "up", "cut", "up"];
+const FLAP_MS = 200;
 /** Longer than the route waits for an answer. */
-const FLAP_MS = 400;
+const STALL_MS = 1300;
 const FLAPPY = "/flappy/fast";
 
 const upstream: Phase = {
@@ -29,10 +30,10 @@ const upstream: Phase = {
     await times(events * FLAPS.length, async (index) => {
       const mode = FLAPS[index % FLAPS.length] ?? "up";
       await storm.upstream.flap(mode);
-      await pause(FLAP_MS);
+      await pause(mode === "stall" ? STALL_MS : FLAP_MS);
       if (mode !== "up") return;
       // It answers, so the gateway has to: nothing of what was may stay.
-      load.count({ path: FLAPPY, allowed: ["200"] }, (await client.ask(FLAPPY)).outcome);
+      load.count({ path: `${FLAPPY} (up)`, allowed: ["200"] }, (await client.ask(FLAPPY)).outcome);
     });
     return { flaps: events * FLAPS.length };
   },

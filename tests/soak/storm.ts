@@ -119,7 +119,7 @@ export class Storm implements AsyncDisposable {
             { path: "/nap/*", upstream: steady },
             { path: "/counted/*", upstream: steady },
             { path: "/hang/*", upstream: steady, hookTimeoutMs: HANG_TIMEOUT_MS },
-            { path: "/flappy/*", upstream: flappy, timeouts: { responseHeaderMs: 300 } },
+            { path: "/flappy/*", upstream: flappy, timeouts: { responseHeaderMs: 1000 } },
           ],
           ...config,
         },
