@@ -28,6 +28,7 @@ export default {
       case "/wait": await new Promise((resolve) => setTimeout(resolve, 1000)); return;
       // Long enough that the next call goes to another isolate.
       case "/who": await new Promise((resolve) => setTimeout(resolve, 10)); return;
+      case "/hold": console.log("held"); for (const until = performance.now() + 1000; performance.now() < until;) {} return;
       case "/busy": for (const until = performance.now() + 25; performance.now() < until;) {} return;
     }
   },
@@ -203,18 +204,26 @@ for (const path of ["/stray-rejection", "/stray-throw"]) {
 
 Deno.test("failure: a hook blocks its isolate past hardCeilingMs; requests whose hooks had ended there are answered while it blocks", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await wildGateway(upstream, {
-    pluginPoolSize: 1,
-    hookTimeoutMs: 3000,
-    hardCeilingMs: 4000,
+  await using gateway = await testGateway({
+    config: {
+      routes: [{ path: "/*", upstream: upstream.url }],
+      pluginPoolSize: 1,
+      hookTimeoutMs: 4000,
+      hardCeilingMs: 5000,
+    },
+    plugins: { "001-policy.ts": LENIENT_POLICY, "002-wild.ts": WILD },
+    env: { CONDUIT_TRACE_IPC: "1" },
   });
-  await ask(gateway, "/ordinary");
-  // All of it comes to the isolate in one read: the ordinary hooks end, and then one blocks.
+  // Behind a hook that holds the isolate they come in order: first the ordinary ones, which end, and then one that blocks.
+  const held = ask(gateway, "/hold");
+  await gateway.waitForLog((line) => line.message === "plugin host output");
   const ordinary = Array.from({ length: 8 }, () => ask(gateway, "/ordinary"));
+  const asked = () => gateway.stderr.split('"path":"/ordinary"').length - 1;
+  await gateway.until(() => Promise.resolve(asked() === 8), { what: "all hooks to be asked for" });
   const blocked = ask(gateway, "/loop");
-  for (const { status, durationMs } of await Promise.all(ordinary)) {
+  for (const { status, durationMs } of await Promise.all([held, ...ordinary])) {
     assertEquals(status, 200);
-    assert(durationMs < 2000, `answered after ${durationMs} ms`);
+    assert(durationMs < 3000, `answered after ${durationMs} ms`);
   }
   assertEquals((await blocked).status, 200);
   assertPoliced(upstream);
