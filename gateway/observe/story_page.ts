@@ -48,7 +48,14 @@ function traceIdOf(pathname: string): string {
 }
 
 function storyLine({ traceId, endedAt, method, path, status, durationMs }: KeptStory): object {
-  return { traceId, time: timeText(endedAt - durationMs), method, path, status, durationMs };
+  return {
+    traceId,
+    time: timeText(endedAt - durationMs),
+    method,
+    path,
+    status,
+    durationMs: thousandths(durationMs),
+  };
 }
 
 /** All that there is to tell; what looks like a secret is masked. */
@@ -113,11 +120,15 @@ function upstreamTold({ trip, upstreamFailure }: KeptStory): object | undefined 
     forwarded: isForward,
     forwardRefused: refusal,
     attempts,
-    durationMs,
+    durationMs: durationMs === undefined ? undefined : thousandths(durationMs),
     failure: upstreamFailure,
   };
 }
 
 function timeText(ms: number): string {
   return new Date(ms).toISOString();
+}
+
+function thousandths(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
 }
