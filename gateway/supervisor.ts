@@ -54,6 +54,11 @@ export type StartResult =
   | { readonly kind: "absent"; readonly reason: string };
 
 const KEPT_COPIES = 8;
+/**
+ * A host keeps about 140 KB of each set of plugins that has gone (Deno's, not ours), so after so many saves another process takes
+ * over.
+ */
+const MAX_LOADS = 128;
 /** Requests on a host with a stuck thread may take this long to end before it is killed under them. */
 const BLOCKED_DRAIN_LIMIT_MS = 60_000;
 
@@ -69,6 +74,8 @@ export class Supervisor {
   #stuck: HostProcess | undefined;
   #copies: readonly string[];
   #lastGeneration = 0;
+  /** Sets that the host which serves has loaded. */
+  #loads = 0;
   readonly #backoff = new Backoff();
   #away = false;
   #readyAt = 0;
@@ -157,7 +164,8 @@ export class Supervisor {
     void this.#change(async () => {
       if (files !== this.#latest) return; // saved again in the meantime
       // Which packages there are is told to a process at its start.
-      const needsAnotherHost = packagesOf(files) !== packagesOf(this.#lastGood);
+      const needsAnotherHost = packagesOf(files) !== packagesOf(this.#lastGood) ||
+        this.#loads >= MAX_LOADS;
       try {
         if (!this.#host || !this.#current) await this.#newHost();
         else if (needsAnotherHost) await this.#launch(files);
@@ -261,6 +269,7 @@ export class Supervisor {
       throw new PluginLoadError(unfit);
     }
     const [oldHost, old] = [this.#host, this.#current];
+    this.#loads = oldHost === host ? this.#loads + 1 : 1;
     this.#host = host;
     this.#current = generation;
     this.#lastGood = files;
