@@ -47,6 +47,7 @@ export class ExternalHosts {
   #arrived = Promise.withResolvers<void>();
   readonly #watchers = new Set<OnFiles>();
   #lastHost = 0;
+  #closed = false;
 
   private constructor(socket: PluginSocket, options: ExternalHostsOptions) {
     this.socket = socket;
@@ -135,6 +136,7 @@ export class ExternalHosts {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.socket.close();
     await Deno.remove(this.socket.path).catch(() => {});
     await removeSecret(this.socket.path);
@@ -180,7 +182,8 @@ export class ExternalHosts {
     this.#service = undefined;
     this.#files = undefined;
     this.#arrived = Promise.withResolvers();
-    this.#options.log.error("the plugin host service has gone; waiting for it");
+    // Who closes the socket does not wait for anybody.
+    if (!this.#closed) this.#options.log.error("the plugin host service has gone; waiting for it");
     for (const resolve of this.#ends.values()) resolve("its service has gone");
     this.#ends.clear();
   }
