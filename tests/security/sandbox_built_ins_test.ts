@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ask } from "../support/failure.ts";
+import { ask, POLICY } from "../support/failure.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { testGateway } from "../support/gateway.ts";
 import { assertRefused } from "../support/hostile_plugin.ts";
@@ -86,8 +86,7 @@ Deno.test("sandbox: a plugin that spoils every built-in it can spoils its isolat
       hardCeilingMs: 1000,
     },
     plugins: {
-      "001-policy.ts":
-        `export default { onTimeout: "reject", beforeRequest(ctx) { ctx.upstream.setHeader("x-policed", "yes"); } };`,
+      "001-policy.ts": POLICY,
       "002-patches.ts": PATCHES_ALL,
     },
   });

@@ -49,21 +49,23 @@ export interface TestGatewayOptions {
   readonly keepsLog?: (line: LogLine) => boolean;
 }
 
+/** What every gateway of a test has, unless the test says otherwise. */
+export const BASE_CONFIG = {
+  listen: "127.0.0.1:0",
+  admin: { listen: "127.0.0.1:0" },
+  pluginsDir: "./plugins",
+  pluginPoolSize: 2,
+  log: { format: "json", level: "debug" },
+  hookDispatch: Deno.env.get("CONDUIT_TEST_DISPATCH") ?? "per-hook",
+} as const;
+
 /** Starts a gateway and waits until it listens. Disposing it kills what still runs and removes its folder. */
 export async function testGateway(options: TestGatewayOptions): Promise<TestGateway> {
   if (options.dir !== undefined) return await started(options.dir, options);
   const dir = await Deno.makeTempDir({ prefix: "conduit-test-" });
   await Deno.mkdir(join(dir, "plugins"));
   await Deno.mkdir(join(dir, "run"));
-  const config = {
-    listen: "127.0.0.1:0",
-    admin: { listen: "127.0.0.1:0" },
-    pluginsDir: "./plugins",
-    pluginPoolSize: 2,
-    log: { format: "json", level: "debug" },
-    hookDispatch: Deno.env.get("CONDUIT_TEST_DISPATCH") ?? "per-hook",
-    ...options.config,
-  };
+  const config = { ...BASE_CONFIG, ...options.config };
   await Deno.writeTextFile(join(dir, "conduit.config.json"), JSON.stringify(config));
   for (const [name, source] of Object.entries(options.plugins ?? {})) {
     await Deno.writeTextFile(join(dir, "plugins", name), source);

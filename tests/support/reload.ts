@@ -5,24 +5,14 @@
  */
 
 import { join } from "@std/path";
-import type { LogLine, TestGateway } from "./gateway.ts";
-
-/** What `testGateway` gives each gateway, so that a changed file differs in what the test changes alone. */
-const BASE = {
-  listen: "127.0.0.1:0",
-  admin: { listen: "127.0.0.1:0" },
-  pluginsDir: "./plugins",
-  pluginPoolSize: 2,
-  log: { format: "json", level: "debug" },
-  hookDispatch: Deno.env.get("CONDUIT_TEST_DISPATCH") ?? "per-hook",
-} as const;
+import { BASE_CONFIG, type LogLine, type TestGateway } from "./gateway.ts";
 
 /** Writes another configuration, as `testGateway` would, and does not tell. */
 export async function writeConfig(
   gateway: TestGateway,
   config: Readonly<Record<string, unknown>> | string,
 ): Promise<void> {
-  const text = typeof config === "string" ? config : JSON.stringify({ ...BASE, ...config });
+  const text = typeof config === "string" ? config : JSON.stringify({ ...BASE_CONFIG, ...config });
   await Deno.writeTextFile(join(gateway.dir, "conduit.config.json"), text);
 }
 
