@@ -12,7 +12,7 @@ import { Generation } from "./generation.ts";
 import { IsolateLink, type PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
-import { HostGoneError, PluginLoadError } from "./plugin_errors.ts";
+import { faultText, HostGoneError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
 
@@ -249,16 +249,13 @@ export class HostProcess implements Peer {
   }
 
   #onLoadFailed(failed: Extract<FromHost, { type: "reload_failed" }>): void {
-    const { generation, file, line, column, message, blocked = false } = failed;
-    const place = [file, line, column].filter((each) => each !== undefined).join(":");
+    const { generation, file, line, column, message, others = [], blocked = false } = failed;
     const loading = this.#loading.get(generation);
-    const error = new PluginLoadError(`${place}: ${message}`, {
-      blocked,
-      fault: { file, line, column, message },
-      place: loading && line !== undefined && column !== undefined
-        ? { path: join(loading.files.path, file), line, column }
-        : undefined,
-    });
+    const faults = [{ file, line, column, message }, ...others].map((each) => ({
+      ...each,
+      path: loading && join(loading.files.path, each.file),
+    }));
+    const error = new PluginLoadError(faults.map(faultText).join("\n"), { blocked, faults });
     if (loading) return loading.reject(error);
     this.#needs.log.error("an isolate could not be replaced", { reason: error.message });
     if (blocked) this.#needs.onBlocked(this);

@@ -4,45 +4,39 @@
  * @module
  */
 
-/** Where a plugin's file is wrong; `path` is that of the copy which was loaded. */
-export interface PluginPlace {
-  readonly path: string;
-  readonly line: number;
-  readonly column: number;
+import type { LoadProblem } from "../protocol/messages.ts";
+
+/** What is wrong in a plugin's file: `file` is the path in `pluginsDir`, `message` is without the place. */
+export interface PluginFault extends LoadProblem {
+  /** The path of the copy that was loaded. */
+  readonly path?: string | undefined;
 }
 
-/** The same for people who know the folder and not its copies. */
-export interface PluginFault {
-  /** The path in `pluginsDir`. */
-  readonly file: string;
-  readonly line: number | undefined;
-  readonly column: number | undefined;
-  /** Without the place. */
-  readonly message: string;
-}
-
-/** A set of plugins that did not load. The message names the file, the place and the reason. */
+/** A set of plugins that did not load. The message names the files, the places and the reasons, a line or more for each. */
 export class PluginLoadError extends Error {
   override readonly name = "PluginLoadError";
   readonly blocked: boolean;
-  readonly place: PluginPlace | undefined;
-  readonly fault: PluginFault | undefined;
+  /** Empty where the gateway knows of no single place. */
+  readonly faults: readonly PluginFault[];
 
   constructor(
     message: string,
     options: {
       /** A thread of the host is stuck in these files. */
       readonly blocked?: boolean;
-      readonly place?: PluginPlace | undefined;
-      readonly fault?: PluginFault;
+      readonly faults?: readonly PluginFault[];
       readonly cause?: unknown;
     } = {},
   ) {
     super(message, options);
     this.blocked = options.blocked ?? false;
-    this.place = options.place;
-    this.fault = options.fault;
+    this.faults = options.faults ?? [];
   }
+}
+
+/** `001-auth.ts:3:14: does not load: …` */
+export function faultText({ file, line, column, message }: PluginFault): string {
+  return `${[file, line, column].filter((each) => each !== undefined).join(":")}: ${message}`;
 }
 
 /** The process ended, or never came up. */

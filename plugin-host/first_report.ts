@@ -42,8 +42,7 @@ export class FirstReport {
 
   accept(report: IsolateReport): void {
     if (report.kind === "failed") {
-      const { file, message, line, column } = report;
-      return this.fail(new LoadError(file, message, { line, column }));
+      return this.fail(new LoadError(report.file, report.message, report));
     }
     clearTimeout(this.#timer);
     this.#loaded = true;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PluginManifest } from "../protocol/messages.ts";
+import type { LoadProblem, PluginManifest } from "../protocol/messages.ts";
 import type { Json } from "../protocol/snapshot.ts";
 
 /** The first and only message to a new isolate, together with the port. */
@@ -28,10 +28,4 @@ export interface IsolateInit {
 
 export type IsolateReport =
   | { readonly kind: "ready"; readonly plugins: readonly PluginManifest[] }
-  | {
-    readonly kind: "failed";
-    readonly file: string;
-    readonly line?: number;
-    readonly column?: number;
-    readonly message: string;
-  };
+  | LoadProblem & { readonly kind: "failed"; readonly others?: readonly LoadProblem[] };

@@ -5,7 +5,7 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import type { PluginManifest } from "../protocol/messages.ts";
+import type { LoadProblem, PluginManifest } from "../protocol/messages.ts";
 import { isToken } from "../protocol/mutation_rules.ts";
 import type { HookName, Json } from "../protocol/snapshot.ts";
 import { thrownParts } from "./json.ts";
@@ -39,37 +39,36 @@ export interface LoadNeeds {
   readonly log: (plugin: string) => Log;
 }
 
-/** Why a set of plugins cannot go live: which file, where in it, and what to do. */
+/** Why a set of plugins cannot go live: which file, where in it, and what to do. `others` is what else is wrong with the set. */
 export class LoadError extends Error {
   override readonly name = "LoadError";
   readonly file: string;
   readonly line: number | undefined;
   readonly column: number | undefined;
+  readonly others: readonly LoadProblem[];
 
-  constructor(file: string, message: string, place: { line?: number; column?: number } = {}) {
+  constructor(
+    file: string,
+    message: string,
+    { line, column, others = [] }: Partial<Pick<LoadError, "line" | "column" | "others">> = {},
+  ) {
     super(message);
     this.file = file;
-    this.line = place.line;
-    this.column = place.column;
+    this.line = line;
+    this.column = column;
+    this.others = others;
   }
 }
 
 /**
- * The names of the plugin files in `dir`, in the order in which their hooks run (by code unit).
- *
- * @throws {LoadError} for a script that is neither named like a plugin nor marked as something else
+ * The scripts in `dir` that are not marked as something else than plugins, in the order in which their hooks run (by code unit).
+ * `loadPlugins` refuses those that are not named like one.
  */
 export async function pluginFiles(dir: URL): Promise<string[]> {
   const files: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(dir)) {
-    if (isDirectory || !/\.(?:ts|mts|js|mjs)$/.test(name) || isNoPlugin(name)) continue;
-    if (!FILE_NAME.test(name)) {
-      throw new LoadError(
-        name,
-        `not named like a plugin ("001-name.ts"); rename it, or start its name with "_" to keep it as a helper`,
-      );
-    }
-    files.push(name);
+    const isScript = !isDirectory && /\.(?:ts|mts|js|mjs)$/.test(name);
+    if (isScript && !isNoPlugin(name)) files.push(name);
   }
   return files.sort();
 }
@@ -82,29 +81,50 @@ function isNoPlugin(name: string): boolean {
 /**
  * Imports `files` of `dir` one after another, checks their shape and runs their `onLoad`.
  *
- * @throws {LoadError} at the first one that does not load
+ * @throws {LoadError} with every file that does not load
  */
 export async function loadPlugins(
   dir: URL,
   files: readonly string[],
   needs: LoadNeeds,
 ): Promise<LoadedPlugin[]> {
-  const loaded = new Map<string, LoadedPlugin>();
+  const loaded: LoadedPlugin[] = [];
+  const problems = new Map<string, LoadProblem>();
+  const names = new Map<string, string>();
   for (const file of files) {
-    const name = file.slice(0, file.lastIndexOf("."));
-    const twin = loaded.get(name);
-    if (twin) {
-      throw new LoadError(
-        file,
-        `has the same plugin name as "${twin.manifest.file}"; rename one of them`,
-      );
+    try {
+      const name = pluginName(file, names);
+      const module = await importPlugin(dir, file);
+      const plugin = checkShape(file, module.default);
+      await runOnLoad(plugin, name, file, dir, needs);
+      loaded.push({ plugin, manifest: describe(plugin, name, file) });
+    } catch (error) {
+      if (!(error instanceof LoadError)) throw error;
+      const { file, line, column, message } = error;
+      // A helper that is broken fails each plugin that imports it.
+      problems.set(`${file}:${line}:${column}: ${message}`, { file, line, column, message });
     }
-    const module = await importPlugin(dir, file);
-    const plugin = checkShape(file, module.default);
-    await runOnLoad(plugin, name, file, dir, needs);
-    loaded.set(name, { plugin, manifest: describe(plugin, name, file) });
   }
-  return [...loaded.values()];
+  const [first, ...others] = problems.values();
+  if (first) throw new LoadError(first.file, first.message, { ...first, others });
+  return loaded;
+}
+
+/** @param names the files that have been met, by plugin name */
+function pluginName(file: string, names: Map<string, string>): string {
+  if (!FILE_NAME.test(file)) {
+    throw new LoadError(
+      file,
+      `not named like a plugin ("001-name.ts"); rename it, or start its name with "_" to keep it as a helper`,
+    );
+  }
+  const name = file.slice(0, file.lastIndexOf("."));
+  const twin = names.get(name);
+  if (twin !== undefined) {
+    throw new LoadError(file, `has the same plugin name as "${twin}"; rename one of them`);
+  }
+  names.set(name, file);
+  return name;
 }
 
 async function importPlugin(dir: URL, file: string): Promise<{ default?: unknown }> {

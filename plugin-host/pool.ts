@@ -224,7 +224,7 @@ async function pause(failures: number): Promise<void> {
 }
 
 function loadFailure(generation: number, error: unknown): FromHost {
-  const { file, line, column, message } = error instanceof LoadError
+  const { file, line, column, message, others } = error instanceof LoadError
     ? error
     : new LoadError("plugins", error instanceof Error ? error.message : String(error));
   return {
@@ -234,6 +234,7 @@ function loadFailure(generation: number, error: unknown): FromHost {
     message,
     ...(line === undefined ? {} : { line }),
     ...(column === undefined ? {} : { column }),
+    ...(others.length > 0 ? { others } : {}),
     ...(error instanceof LoadTimeout ? { blocked: true } : {}),
   };
 }

@@ -117,10 +117,10 @@ class Isolate {
       for (const each of plugins) this.#plugins.set(each.manifest.name, each);
       return { kind: "ready", plugins: plugins.map((each) => each.manifest) };
     } catch (error) {
-      const { file, line, column, message } = error instanceof LoadError
+      const { file, line, column, message, others } = error instanceof LoadError
         ? error
         : new LoadError("plugins", describeError(error).message);
-      return { kind: "failed", file, line, column, message };
+      return { kind: "failed", file, line, column, message, others };
     }
   }
 

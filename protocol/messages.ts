@@ -18,6 +18,7 @@ import {
   nullable,
   number,
   object,
+  type ObjectOf,
   optional,
   refuse,
   string,
@@ -186,6 +187,13 @@ const backgroundLog = object({
   traceId: optional(string),
 });
 
+const problem = {
+  file: string,
+  line: optional(count),
+  column: optional(count),
+  message: string,
+};
+
 const fromHost = union("type", {
   hello,
   pool: object({
@@ -197,10 +205,8 @@ const fromHost = union("type", {
   reload_failed: object({
     type: literal("reload_failed"),
     generation: count,
-    file: string,
-    line: optional(count),
-    column: optional(count),
-    message: string,
+    ...problem,
+    others: optional(arrayOf(object(problem))),
     /** A thread of the host burns a core and only ending the process stops it. */
     blocked: optional(boolean),
   }),
@@ -309,6 +315,8 @@ const toIsolate = union("type", {
 
 export type Hello = Decoded<typeof hello>;
 export type PluginManifest = Decoded<typeof manifest>;
+/** What is wrong in one plugin file; `line` and `column` count from 1. */
+export type LoadProblem = ObjectOf<typeof problem>;
 export type LogRecord = Decoded<typeof logRecord>;
 export type HookFrame = Extract<ToIsolate, { type: "hook" }>;
 export type ChainLink = Decoded<typeof chainLink>;

@@ -4,15 +4,21 @@
  * @module
  */
 
-import type { PluginLoadError } from "../plugin_errors.ts";
+import { faultText, type PluginFault, type PluginLoadError } from "../plugin_errors.ts";
 import { codeFrame } from "./code_frame.ts";
 
-/** The reason, and the lines around its place in the very copy of the file that did not load. */
-export function problemBlock({ message, place }: PluginLoadError): string {
-  const frame = place ? codeFrame(readText(place.path), place) : [];
-  if (frame.length === 0) return message;
+/** Each reason, and the lines around its place in the very copy of the file that did not load. */
+export function problemBlock({ message, faults }: PluginLoadError): string {
+  return faults.length === 0 ? message : faults.map(faultBlock).join("\n");
+}
+
+function faultBlock(fault: PluginFault): string {
+  const { path, line, column } = fault;
+  const isPlace = path !== undefined && line !== undefined && column !== undefined;
+  const frame = isPlace ? codeFrame(readText(path), { line, column }) : [];
   // A syntax error brings a frame of Deno's, of that line alone.
-  return [message.split(/\n(?= *\|)/, 1)[0], ...frame].join("\n");
+  const text = frame.length === 0 ? faultText(fault) : faultText(fault).split(/\n(?= *\|)/, 1)[0];
+  return [text, ...frame].join("\n");
 }
 
 function readText(path: string): string {

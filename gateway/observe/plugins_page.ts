@@ -21,7 +21,7 @@ function pluginsReport(supervisor: Supervisor, metrics: Metrics): object {
     generations,
     readyIsolates: current?.readyIsolates ?? 0,
     hostPid: hostPid ?? null,
-    loadError: loadError ? faultTold(loadError) : null,
+    loadError: loadError ? loadErrorTold(loadError) : null,
     plugins: current?.plugins.map(({ name, file, hooks, ...flags }) => ({
       name,
       file,
@@ -36,8 +36,9 @@ function pluginsReport(supervisor: Supervisor, metrics: Metrics): object {
 }
 
 /** Where the gateway knows of no single place, the message says what there is to say. */
-function faultTold({ message, fault }: PluginLoadError): object {
-  return fault ?? { message };
+function loadErrorTold({ message, faults }: PluginLoadError): object {
+  const [first, ...others] = faults.map(({ path: _, ...told }) => told);
+  return first ? { ...first, ...(others.length > 0 ? { others } : {}) } : { message };
 }
 
 /** Since the gateway started, whatever set of files it was. */

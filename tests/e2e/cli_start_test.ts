@@ -109,6 +109,23 @@ const FAILURES: readonly Failing[] = [
     tells: ["plugins did not load:\n001-a.ts:1:8: does not load: ", "_lib.ts"],
   },
   {
+    name: "several plugins that do not load, with every one of them",
+    plugins: {
+      "001-a.ts": `import "./_lib.ts";\nexport default {};`,
+      "002-b.ts": `import "./_lib.ts";\nexport default {};`,
+      "003-c.ts": `export default { onLoad() { throw new Error("no tokens"); } };`,
+      "004-d.ts": "export default { onTimeout: 5 };",
+      "005-e.ts": "export default {};",
+      "_lib.ts": "let b = ;",
+      "extra.ts": "export default {};",
+    },
+    commands: ["run", "check"],
+    tells: [
+      "plugins did not load:\n_lib.ts:1:9: does not load: ",
+      '\n003-c.ts:1:35: onLoad failed: Error: no tokens\n004-d.ts: "onTimeout" is a number, not "continue" or "reject"\nextra.ts: not named like a plugin',
+    ],
+  },
+  {
     name: "a route that names a plugin that is not there",
     config: {
       routes: [{ path: "/*", upstream: "http://127.0.0.1:9", plugins: ["001-a", "009-z"] }],

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { adminPage } from "../support/admin_pages.ts";
 import { ask, logOf } from "../support/failure.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
@@ -82,6 +83,27 @@ for (const { what, source, block } of BROKEN) {
     assertEquals(count(printed(gateway), block), 2, printed(gateway));
   });
 }
+
+Deno.test("dev: each of several plugins that do not load is printed with its lines, and stands in /plugins", async () => {
+  await using gateway = await testGateway({
+    command: "dev",
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: "http://127.0.0.1:9" }] },
+    plugins: { "001-a.ts": BROKEN[0].source, "002-a.ts": BROKEN[1].source },
+  });
+  const second = BROKEN[1].block.replace("001-a.ts", "002-a.ts");
+  assertStringIncludes(
+    printed(gateway),
+    `ERROR plugins did not load\n${BROKEN[0].block}\n${second}\n`,
+  );
+  const { loadError } = await adminPage(gateway, "/plugins");
+  assertEquals([loadError.file, loadError.line, loadError.column], ["001-a.ts", 4, 26]);
+  assertEquals(loadError.others, [{
+    file: "002-a.ts",
+    line: 7,
+    column: 11,
+    message: "onLoad failed: RangeError: no tokens\ntoday",
+  }]);
+});
 
 Deno.test("run: why plugins do not load stays one record on one line", async () => {
   await using upstream = echoUpstream();

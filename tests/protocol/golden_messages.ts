@@ -127,6 +127,12 @@ export const FROM_HOST: Examples<FromHost> = {
     line: 3,
     column: 14,
     message: "does not load: SyntaxError: Expected ';'",
+    others: [{
+      file: "002-roles.ts",
+      line: 5,
+      column: 11,
+      message: "onLoad failed: Error: no roles",
+    }],
     blocked: true,
   }],
   isolate_lost: [{

@@ -144,6 +144,9 @@ const OPTIONAL = [
   "reload_failed.blocked",
   "reload_failed.column",
   "reload_failed.line",
+  "reload_failed.others",
+  "reload_failed.others[0].column",
+  "reload_failed.others[0].line",
   "return.error",
   "return.value",
 ];
