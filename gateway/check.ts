@@ -6,7 +6,7 @@
 
 import type { Config, Route } from "./config.ts";
 import { configWarnings } from "./config_warnings.ts";
-import { hookPlan } from "./hook_chain.ts";
+import { hookPlan, type PhasePlan } from "./hook_plan.ts";
 import { processCount } from "./processes/supervise.ts";
 import type { PluginRuntime } from "./plugin_runtime.ts";
 import { originText } from "./upstream/origin.ts";
@@ -21,7 +21,7 @@ export function checkReport(
   const { command, files } = local;
   const lines = [`${config.file}: well`, "", ...describeProcesses(config), "routes"];
   for (const route of config.routes) {
-    const plan = hookPlan(generation, route);
+    const plan = hookPlan(generation, route, config);
     lines.push(
       `  ${describeRoute(route)}`,
       `    beforeRequest: ${names(plan.beforeRequest)}`,
@@ -61,6 +61,6 @@ function describeRoute(
   } [failPolicy ${failPolicy}, hooks ${hookTimeoutMs} ms]`;
 }
 
-function names(plugins: readonly { readonly name: string }[]): string {
-  return plugins.map((each) => each.name).join(" -> ") || "none";
+function names({ hooks }: PhasePlan): string {
+  return hooks.map((each) => each.plugin).join(" -> ") || "none";
 }

@@ -6,16 +6,8 @@
  */
 
 import type { FromHost, PluginManifest } from "../protocol/messages.ts";
-import {
-  type HookAnswer,
-  type HookCall,
-  type HookOutcome,
-  isAfter,
-  type IsolateEvents,
-  IsolateLink,
-  PendingHook,
-  type PluginEvents,
-} from "./isolate_link.ts";
+import { isAfter, type IsolateEvents, IsolateLink, type PluginEvents } from "./isolate_link.ts";
+import { type HookAnswer, type HookCall, type HookOutcome, PendingHook } from "./pending_hook.ts";
 
 /** How often unanswered hooks are looked at, while there are any. */
 const SWEEP_MS = 20;

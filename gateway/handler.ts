@@ -19,13 +19,8 @@ import {
 } from "./errors.ts";
 import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
-import {
-  HookChain,
-  hookPlan,
-  readsBodies,
-  type Rejected,
-  runtimeUnavailable,
-} from "./hook_chain.ts";
+import { HookChain, type Rejected, runtimeUnavailable } from "./hook_chain.ts";
+import { hookPlan } from "./hook_plan.ts";
 import { requestId } from "./identity.ts";
 import { accept, Intake } from "./intake.ts";
 import { type Listed, LiveList } from "./live_list.ts";
@@ -184,25 +179,25 @@ export class Handler {
     const generation = this.#generationFor(route);
     const release = generation?.lease();
     try {
-      const plan = generation && hookPlan(generation, route);
+      const plan = generation && hookPlan(generation, route, this.#needs.config);
       const chain = generation && new HookChain(generation, exchange, this.#needs);
-      if (readsBodies(plan?.beforeRequest ?? [])) {
+      if (plan?.beforeRequest.readsBodies) {
         await exchange.facts.requestBody.capture({ limitBytes });
       }
 
       // 5. beforeRequest.
-      const refused = await chain?.run("beforeRequest", plan?.beforeRequest ?? []);
+      const refused = plan && await chain?.run(plan.beforeRequest);
       if (refused) return rejectionReply(refused, exchange, story);
 
       // 6. One round trip.
-      if (plan?.afterResponse.length === 0) release?.(); // it holds up nobody who has to go
-      const wantsBody = readsBodies(plan?.afterResponse ?? []);
+      if (plan?.afterResponse.hooks.length === 0) release?.(); // it holds up nobody who has to go
+      const wantsBody = plan?.afterResponse.readsBodies ?? false;
       const answer = await this.#needs.proxy.send(exchange, { managed, wantsPlainBody: wantsBody });
 
       // 7. afterResponse.
       try {
         if (wantsBody) await captureAnswer(answer, { limitBytes, withinMs: route.hookTimeoutMs });
-        const late = await chain?.run("afterResponse", plan?.afterResponse ?? [], answer);
+        const late = plan && await chain?.run(plan.afterResponse, answer);
         if (!late) return finalReply(exchange, answer);
         answer.body.release();
         return rejectionReply(late, exchange, story);

@@ -8,89 +8,18 @@ import { setImmediate } from "node:timers";
 import { endsChain } from "../protocol/chain.ts";
 import {
   type CallFrame,
-  type ChainLink,
   decodeFromIsolate,
   type FromIsolate,
   type HookFrame,
   type HookResult,
 } from "../protocol/messages.ts";
 import { MessageError } from "../protocol/decode.ts";
-import type { HookContext, HookName, Json } from "../protocol/snapshot.ts";
+import type { Json } from "../protocol/snapshot.ts";
 import { errorText } from "./errors.ts";
-import { type Listed, LiveList } from "./live_list.ts";
+import { LiveList } from "./live_list.ts";
 import type { DroppedAnswer } from "./observe/metrics.ts";
+import type { HookCall, PendingHook } from "./pending_hook.ts";
 import type { Peer, PeerConnection } from "./plugin_socket.ts";
-
-/** One hook for one request, or several one after another. */
-export interface HookCall {
-  readonly hook: HookName;
-  /** At least one. */
-  readonly chain: readonly ChainLink[];
-  readonly ownsCors: boolean;
-  readonly traceId: string;
-  readonly traceparent: string;
-  readonly timeoutMs: number;
-  readonly ctx: HookContext;
-}
-
-/** How a call ended: `answered`, or with the hook that comes after those of `results`. */
-export type HookOutcome =
-  | { readonly kind: "answered" }
-  | { readonly kind: "timed_out" }
-  | { readonly kind: "crashed"; readonly reason: string }
-  /** The host is gone, or has had no isolate free for too long. */
-  | { readonly kind: "unavailable" };
-
-export interface HookAnswer {
-  readonly results: readonly HookResult[];
-  readonly outcome: HookOutcome;
-}
-
-/** A call on its way. */
-export class PendingHook implements Listed<PendingHook> {
-  readonly call: HookCall;
-  /** Under which it was sent last. */
-  id = 0;
-  before: PendingHook | undefined;
-  after: PendingHook | undefined;
-  listed = false;
-  /** In the order of the chain. */
-  readonly #results: HookResult[] = [];
-  readonly createdAt: number = performance.now();
-  sentAt = 0;
-  #settle: ((answer: HookAnswer) => void) | undefined;
-
-  constructor(call: HookCall, settle: (answer: HookAnswer) => void) {
-    this.call = call;
-    this.#settle = settle;
-  }
-
-  get settled(): boolean {
-    return this.#settle === undefined;
-  }
-
-  /** What its hooks have taken so far. */
-  get spentMs(): number {
-    return this.#results.reduce((sum, { durationMs }) => sum + durationMs, 0);
-  }
-
-  /** The hook whose result comes next. */
-  get awaited(): ChainLink | undefined {
-    return this.call.chain[this.#results.length];
-  }
-
-  /** Takes the result of `awaited`. */
-  accept(result: HookResult): void {
-    this.#results.push(result);
-  }
-
-  /** The first outcome counts; later ones are dropped. */
-  settle(outcome: HookOutcome): void {
-    const settle = this.#settle;
-    this.#settle = undefined;
-    settle?.({ results: [...this.#results], outcome });
-  }
-}
 
 export interface IsolateEvents {
   /** It answered: it is alive. */
