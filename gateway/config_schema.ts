@@ -174,8 +174,10 @@ export const configSchema = section({
   }).prefault({}).describe("How long the gateway waits for an upstream."),
   maxInFlight: integer(1).prefault(10_000)
     .describe("Requests at the same time; beyond it 503 with Retry-After."),
-  trustedProxies: list("CIDRs", text("a CIDR", notation.parseCidr)).prefault([])
-    .describe("Networks whose X-Forwarded-* headers are kept and extended; others' are replaced."),
+  trustedProxies: list("CIDRs", text("a CIDR", notation.parseProxy)).prefault([])
+    .describe(
+      'Networks whose X-Forwarded-* headers are kept and extended; others\' are replaced. "unix:" is whoever connects to a Unix socket.',
+    ),
   stripInboundHeaders: list("header names", text("a header name", notation.parseHeaderPattern))
     .prefault(["x-gateway-*"]).describe("Headers that are never accepted from a client."),
   cors: z.union([z.literal("passthrough"), corsSchema], {

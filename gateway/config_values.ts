@@ -8,6 +8,7 @@
 import ipaddr from "ipaddr.js";
 import { isToken } from "../protocol/mutation_rules.ts";
 import { EdgeError } from "./errors.ts";
+import { UNIX_PEERS } from "./identity.ts";
 import { canonicalPath } from "./path.ts";
 import type { Origin } from "./upstream/origin.ts";
 
@@ -197,12 +198,13 @@ export function parseHeaderPattern(text: string): string {
   return text.toLowerCase();
 }
 
-/** RFC 4632. Bits beyond the prefix are refused: which of the two was meant is not ours to guess. */
-export function parseCidr(text: string): string {
+/** A CIDR (RFC 4632) or `unix:`. Bits beyond the prefix are refused: which of the two was meant is not ours to guess. */
+export function parseProxy(text: string): string {
+  if (text === UNIX_PEERS) return text;
   const [address = "", bits] = text.split("/");
   const isV4 = ipaddr.IPv4.isValidFourPartDecimal(address);
   if (!isV4 && !ipaddr.IPv6.isValid(address)) {
-    throw new InvalidValue('is not a CIDR; use "10.0.0.0/8" or "fd00::/8"');
+    throw new InvalidValue('is not a CIDR; use "10.0.0.0/8", "fd00::/8" or "unix:"');
   }
   if (bits === undefined) {
     throw new InvalidValue("has no prefix length", `${text}/${isV4 ? 32 : 128}`);

@@ -9,7 +9,7 @@ import ipaddr from "ipaddr.js";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import { newHeaderMap } from "./headers.ts";
 
-/** Says whether an address belongs to a trusted proxy; false for what is no address. */
+/** Says whether an address belongs to a trusted proxy; `""` is whoever connects to a Unix socket. */
 export type AddressMatcher = (address: string) => boolean;
 
 /** `traceparent`, and the `tracestate` that came with it where it is continued. */
@@ -18,15 +18,20 @@ export interface TraceContext {
   readonly tracestate?: string;
 }
 
+/** In `trustedProxies`: whoever can connect to the Unix socket of `listen`. */
+export const UNIX_PEERS = "unix:";
+
 /**
  * Compiles `trustedProxies`. An IPv4 peer matches in both its forms, `10.0.0.1` and
  * `::ffff:10.0.0.1`.
  *
- * @throws {Error} for an entry that is no CIDR
+ * @throws {Error} for an entry that is neither a CIDR nor `UNIX_PEERS`
  */
-export function trustedProxyMatcher(cidrs: readonly string[]): AddressMatcher {
-  const ranges = cidrs.map(parseRange);
+export function trustedProxyMatcher(proxies: readonly string[]): AddressMatcher {
+  const trustsUnix = proxies.includes(UNIX_PEERS);
+  const ranges = proxies.filter((each) => each !== UNIX_PEERS).map(parseRange);
   return (text) => {
+    if (text === "") return trustsUnix;
     if (ranges.length === 0) return false;
     const address = parseAddress(text);
     return address !== undefined &&

@@ -1,5 +1,6 @@
 /** The edge rules on ordinary requests: identity, forwarding fields, hop-by-hop fields of answers, hosts and methods. */
 import { PATIENT } from "../support/patient.ts";
+import { join } from "@std/path";
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { testGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw_client.ts";
@@ -30,6 +31,37 @@ async function setUp(respond?: () => string) {
     },
   };
 }
+
+Deno.test("on a Unix socket nobody has an address, and the proxy in front is believed if trustedProxies says unix:", async () => {
+  for (const trustedProxies of [[], ["unix:"]]) {
+    await using upstream = recordingUpstream();
+    await using gateway = await testGateway({
+      config: {
+        ...PATIENT,
+        listen: "unix:./http.sock",
+        trustedProxies,
+        routes: [{ path: "/*", upstream: upstream.url }],
+      },
+    });
+    using client = Deno.createHttpClient({
+      proxy: { transport: "unix", path: join(gateway.dir, "http.sock") },
+    });
+    const headers = { "x-forwarded-for": "6.6.6.6, 192.0.2.7", "x-forwarded-proto": "https" };
+    await (await fetch("http://shop.example.com/", { client, headers })).body?.cancel();
+    const { clientAddr } = await gateway.waitForLog(({ message }) => message === "GET / 200");
+    const [seen] = upstream.requests;
+    assertEquals(
+      [
+        clientAddr,
+        seen?.header("x-real-ip"),
+        ...Object.keys(headers).map((name) => seen?.header(name)),
+      ],
+      trustedProxies.length > 0
+        ? ["192.0.2.7", "192.0.2.7", ...Object.values(headers)]
+        : ["", undefined, undefined, "http"],
+    );
+  }
+});
 
 Deno.test("a request id and a trace are continued, upstream, in the response and in every log line", async () => {
   await using parts = await setUp();

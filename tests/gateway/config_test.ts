@@ -479,7 +479,7 @@ const MISTAKES: readonly (readonly [settings: object, expected: string])[] = [
   ],
   [
     { trustedProxies: ["10/8"] },
-    'trustedProxies[0]: "10/8" is not a CIDR; use "10.0.0.0/8" or "fd00::/8"',
+    'trustedProxies[0]: "10/8" is not a CIDR; use "10.0.0.0/8", "fd00::/8" or "unix:"',
   ],
   [
     { trustedProxies: ["10.0.0.0/33"] },
@@ -598,7 +598,7 @@ Deno.test("config reports ten mistakes in one file at once", async () => {
     'listen: "x" is not an address; use ":8080", "127.0.0.1:8080", "[::1]:8080" or "unix:/path"',
     "processes: 0 is not an integer from 1 to 1024",
     "maxInFlight: -1 is not an integer of at least 1",
-    'trustedProxies[0]: "x" is not a CIDR; use "10.0.0.0/8" or "fd00::/8"',
+    'trustedProxies[0]: "x" is not a CIDR; use "10.0.0.0/8", "fd00::/8" or "unix:"',
     'cors.maxAgeSeconds: "1" is not an integer from 0 to 2147483647',
     'routes[1].upstream: "htp://x" is not an http or https URL',
     'listn: unknown key, did you mean "listen"?',

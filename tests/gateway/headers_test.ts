@@ -182,6 +182,9 @@ Deno.test("a client is believed as far as its trusted proxies reach", () => {
       `${peer} ${forwardedFor}`,
     );
   }
+  const unix = { forwardedFor: "8.8.8.8", isTrusted: trustedProxyMatcher(["unix:"]) };
+  assertEquals(clientAddress("", unix), "8.8.8.8");
+  assertEquals(clientAddress("10.0.0.1", unix), "10.0.0.1");
   assert(!trustedProxyMatcher([])("10.0.0.1"));
   assert(!isTrusted("11.0.0.1") && !isTrusted("10.1") && !isTrusted("x") && !isTrusted("::1"));
   assert(trustedProxyMatcher(["0.0.0.0/0"])("1.2.3.4"));
