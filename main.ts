@@ -39,7 +39,7 @@ import { PrivateDirError } from "./gateway/private_dir.ts";
 import { PROCESS_COMMAND, ProcessInitError } from "./gateway/processes/member.ts";
 import { SandboxError } from "./gateway/sandbox.ts";
 import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
-import { denoWord, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
+import { denoWords, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
 import { packagedFiles, type ProgramFiles, sourceFiles } from "./plugin-host/program_files.ts";
 import { PROTOCOL_VERSION } from "./protocol/messages.ts";
 
@@ -121,13 +121,13 @@ async function check({ configFile, options: { install, diff } }: Arguments): Pro
 }
 
 async function init(dir: string): Promise<number> {
-  const word = (deno: string) => denoWord(deno, Deno.env.get("PATH") ?? "");
+  const words = (deno: string) => denoWords(deno, Deno.env.get("PATH") ?? "");
   const conduit = Deno.build.standalone
     ? [Deno.execPath()]
-    : [await word(Deno.execPath()), "run", "-A", fromFileUrl(import.meta.url)];
+    : [...await words(Deno.execPath()), "run", "-A", fromFileUrl(import.meta.url)];
   // Authors run their tests on what runs the plugin host.
   const { log, flush } = startLog({ format: "text", level: "warn", write: printError });
-  const deno = await ownDeno(log).then(word, () => "deno");
+  const deno = await ownDeno(log).then(words, () => ["deno"]);
   flush();
   const program = { conduit, deno };
   return await print(await initProject(dir, { read: (await ownFiles()).read, program }));

@@ -6,25 +6,31 @@
 
 import type { Log } from "./log.ts";
 
+/** One Ctrl-C may arrive twice: from the terminal, and from `npx`, which hands on its own. */
+const SAME_SIGNAL_MS = 100;
+
 /** Resolves at the first SIGTERM or SIGINT; the second ends the process with `exitCode`. */
 export function stopSignal(
-  { log, end, exitCode }: {
+  { log, end, exitCode, now = () => performance.now() }: {
     readonly log: Log;
     /** Writes the last lines of the log. */
     readonly end: () => Promise<void>;
     readonly exitCode: number;
+    /** In ms. */
+    readonly now?: () => number;
   },
 ): Promise<undefined> {
   const { promise, resolve } = Promise.withResolvers<undefined>();
-  let received = false;
+  let first: { readonly signal: Deno.Signal; readonly at: number } | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => {
-      if (received) {
+      if (first) {
+        if (signal === first.signal && now() - first.at < SAME_SIGNAL_MS) return;
         log.warn("stopped at once", { signal });
         void end().then(() => Deno.exit(exitCode));
         return;
       }
-      received = true;
+      first = { signal, at: now() };
       log.info("stopping", { signal });
       resolve(undefined);
     });

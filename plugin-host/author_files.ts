@@ -57,7 +57,7 @@ function declaration(source: string, name: string): string {
 /** How this program was started, as words of a command line. */
 export interface Program {
   readonly conduit: readonly string[];
-  readonly deno: string;
+  readonly deno: readonly string[];
 }
 
 /**
@@ -162,7 +162,7 @@ function nextCommands(dir: string, { conduit, deno }: Program): string {
   return [
     ...(dir === "." ? [] : [command("cd", dir)]),
     command(...conduit, "check"),
-    command(deno, "test"),
+    command(...deno, "test"),
     command(...conduit, "dev"),
     "",
     "and in another terminal",
@@ -188,11 +188,15 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** `deno`, where a shell takes that for the program at `path`; otherwise `path`. */
-export async function denoWord(path: string, searchPath: string): Promise<string> {
+/**
+ * How a shell starts the Deno at `path`: by `npx`, where that has brought it and put it on a search path of its own, or as `deno`, where
+ * the shell takes that for this one, or by its path.
+ */
+export async function denoWords(path: string, searchPath: string): Promise<readonly string[]> {
+  if (path.includes("/_npx/")) return ["npx", "--yes", `deno@${Deno.version.deno}`];
   for (const dir of searchPath.split(":")) {
     const found = await Deno.realPath(`${dir}/deno`).catch(() => undefined);
-    if (found !== undefined) return found === await Deno.realPath(path) ? "deno" : path;
+    if (found !== undefined) return [found === await Deno.realPath(path) ? "deno" : path];
   }
-  return path;
+  return [path];
 }

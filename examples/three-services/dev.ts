@@ -8,7 +8,7 @@
 
 import { fromFileUrl, join } from "@std/path";
 import { CONFIG_FILE, exampleConfig, PORTS, startServices } from "./example.ts";
-import { denoWord } from "../../plugin-host/author_files.ts";
+import { denoWords } from "../../plugin-host/author_files.ts";
 import { ApiClient } from "./session_client.ts";
 import { tryText } from "./try.ts";
 
@@ -119,7 +119,7 @@ async function sayWhatToTry(
     if (await isReady(`http://${adminListen}/readyz`, signal)) {
       const baseUrl = `http://${listen}`;
       const token = await new ApiClient(baseUrl).adminLogin("root", "toor");
-      const deno = await denoWord(Deno.execPath(), Deno.env.get("PATH") ?? "");
+      const deno = await denoWords(Deno.execPath(), Deno.env.get("PATH") ?? "");
       return console.log(`\n${tryText({ baseUrl, token, deno })}`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -152,7 +152,7 @@ Deno.test("dev.ts ends with exit code 1 and one line where a port is taken", asy
 });
 
 Deno.test("what is printed has every line of curl with its status", () => {
-  const text = tryText({ baseUrl: "http://127.0.0.1:8080", token: "a.b.c", deno: "deno" });
+  const text = tryText({ baseUrl: "http://127.0.0.1:8080", token: "a.b.c", deno: ["deno"] });
   for (const { title, expectStatus, args } of tries("http://127.0.0.1:8080", "a.b.c")) {
     const words = args.map(shellWord).join(" ");
     assertStringIncludes(text, `# ${expectStatus}  ${title}\ncurl ${words}\n`);

@@ -4,6 +4,11 @@
  * @module
  */
 
+import { fromFileUrl } from "@std/path";
+
+/** What a plugin host of this checkout runs. */
+const HOST = fromFileUrl(new URL("../../plugin-host/main.ts", import.meta.url));
+
 /** One call of curl, and what must come of it. */
 export interface Try {
   readonly title: string;
@@ -97,8 +102,8 @@ export function tryText(
   { baseUrl, token, deno }: {
     readonly baseUrl: string;
     readonly token: string;
-    /** How the reader's shell finds Deno. */
-    readonly deno: string;
+    /** How the reader's shell starts Deno. */
+    readonly deno: readonly string[];
   },
 ): string {
   const lines = tries(baseUrl, token).map(({ title, args, expectStatus }) =>
@@ -108,13 +113,15 @@ export function tryText(
 
 ${lines.join("\n")}
 # what needs signatures: a client that logs in, signs, replays, tampers, and says what comes of it
-${shellWord(deno)} run -A examples/three-services/client.ts ${shellWord(baseUrl)}
+${deno.map(shellWord).join(" ")} run -A examples/three-services/client.ts ${shellWord(baseUrl)}
 
 Then
 - in examples/three-services/plugins/_public_paths.ts add "/user-service/api/v1/me" to the public paths, save, and
   run the second line again
 - make a syntax error there and save: the log says where, and all goes on as before
-- kill -9 $(pgrep -f plugin-host/main.ts): without its plugin host the gateway answers 503, but for /health, whose
+- kill -9 $(pgrep -f ${
+    shellWord(HOST)
+  }): without its plugin host the gateway answers 503, but for /health, whose
   failPolicy is "open"; a moment later the host is back
 
 Ctrl-C ends all of it.

@@ -1,6 +1,7 @@
 /** `conduit init` and `conduit types`: what they write and print works as it stands. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join, toFileUrl } from "@std/path";
+import { denoWords } from "../../plugin-host/author_files.ts";
 import { conduit, scratch } from "../support/conduit.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { ROOT } from "../support/gateway.ts";
@@ -143,6 +144,14 @@ Deno.test("conduit init DIR makes the folder, whatever its name, and says how to
   assertEquals(cd, `cd 'deep/my '\\''first'\\'' gateway'`);
   const { code: checked, stderr } = await shell(`${cd} && ${check}`, { cwd: dir.path });
   assertEquals([checked, stderr], [0, ""]);
+});
+
+Deno.test("where npx has brought Deno, the next one is to bring it too", async () => {
+  const bin = "/home/a/.npm/_npx/7a40/node_modules";
+  assertEquals(
+    (await denoWords(`${bin}/deno/deno`, `${bin}/.bin:/usr/bin`)).join(" "),
+    `npx --yes deno@${Deno.version.deno}`,
+  );
 });
 
 Deno.test("conduit init names Deno by its path, unless a shell finds this very one by its name", async () => {
