@@ -13,8 +13,8 @@ import {
   PROTOCOL_VERSION,
   type ToHost,
   type ToIsolate,
-  type ToService,
 } from "../protocol/messages.ts";
+import type { ToService } from "../protocol/service_messages.ts";
 import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assertDepth } from "../protocol/messages.ts";
+import { assertDepth } from "../protocol/decode.ts";
 import type { Json } from "../protocol/snapshot.ts";
 import { authorStack } from "./stack.ts";
 

@@ -5,6 +5,11 @@
  * @module
  */
 
+import type { Json } from "./snapshot.ts";
+
+/** How deep plugin data (`state`, `user`, log fields, cache values) may nest. */
+export const MAX_JSON_DEPTH = 64;
+
 /** A frame that holds JSON, but not a message of this protocol. */
 export class MessageError extends Error {
   override readonly name = "MessageError";
@@ -30,7 +35,7 @@ export type ObjectOf<F extends Fields> =
 const REFUSED = new MessageError("not a message");
 
 /** @throws {MessageError} what is wrong with the value at `path` */
-export function refuse(path: string | null, problem: string): never {
+function refuse(path: string | null, problem: string): never {
   throw path === null ? REFUSED : new MessageError(`${path} ${problem}`);
 }
 
@@ -62,6 +67,19 @@ export const count: Decoder<number> = (value, path) =>
 
 export const number: Decoder<number> = (value, path) =>
   Number.isFinite(value) ? value as number : fail(path, "a number");
+
+/** Plugin data. */
+export const json: Decoder<Json> = (value, path) => {
+  assertDepth(value, path);
+  return value as Json;
+};
+
+/** @throws {MessageError} where `value` nests more than `MAX_JSON_DEPTH` levels */
+export function assertDepth(value: unknown, path: string | null, depth = 0): void {
+  if (typeof value !== "object" || value === null) return;
+  if (depth >= MAX_JSON_DEPTH) refuse(path, `nests deeper than ${MAX_JSON_DEPTH} levels`);
+  for (const each of Object.values(value)) assertDepth(each, path, depth + 1);
+}
 
 export function literal<const T extends string | number>(...allowed: readonly T[]): Decoder<T> {
   return (value, path) =>

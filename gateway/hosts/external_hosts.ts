@@ -7,7 +7,8 @@
 
 import type { ByteMeter } from "../../protocol/connection.ts";
 import { MessageError } from "../../protocol/decode.ts";
-import { decodeFromService, type Hello, type ToService } from "../../protocol/messages.ts";
+import type { Hello } from "../../protocol/messages.ts";
+import { decodeFromService, type ToService } from "../../protocol/service_messages.ts";
 import type { Config } from "../config.ts";
 import type { HostChild, HostStart } from "../host_process.ts";
 import { ListenError, removeStaleSocket } from "../listen.ts";

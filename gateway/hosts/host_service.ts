@@ -6,7 +6,8 @@
  */
 
 import { Connection } from "../../protocol/connection.ts";
-import { decodeToService, type FromService, PROTOCOL_VERSION } from "../../protocol/messages.ts";
+import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
+import { decodeToService, type FromService } from "../../protocol/service_messages.ts";
 import type { Json } from "../../protocol/snapshot.ts";
 import { Backoff } from "../backoff.ts";
 import { ChildProcess } from "../child_process.ts";

@@ -8,12 +8,11 @@
 import type {
   FromHost,
   FromIsolate,
-  FromService,
   HookResult,
   ToHost,
   ToIsolate,
-  ToService,
 } from "../../protocol/messages.ts";
+import type { FromService, ToService } from "../../protocol/service_messages.ts";
 
 /** The examples of one direction by message name, each with all of its optional members. */
 type Examples<M extends { readonly type: string }> = {

@@ -1,18 +1,15 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { MessageError } from "../../protocol/decode.ts";
+import { assertDepth, MAX_JSON_DEPTH, MessageError } from "../../protocol/decode.ts";
 import {
-  assertDepth,
   decodeFromHost,
   decodeFromIsolate,
-  decodeFromService,
   decodeHello,
   decodeToHost,
   decodeToIsolate,
-  decodeToService,
-  MAX_JSON_DEPTH,
   PROTOCOL_VERSION,
 } from "../../protocol/messages.ts";
+import { decodeFromService, decodeToService } from "../../protocol/service_messages.ts";
 import {
   FROM_HOST,
   FROM_ISOLATE,

@@ -5,11 +5,10 @@
  */
 
 import { decodeCacheCall } from "../../../protocol/cache_call.ts";
-import { MessageError } from "../../../protocol/decode.ts";
+import { assertDepth, MessageError } from "../../../protocol/decode.ts";
 import { encodeFrame, FrameDecoder, FrameError } from "../../../protocol/frame.ts";
 import { overlay } from "../../../protocol/headers.ts";
 import {
-  assertDepth,
   decodeFromHost,
   decodeFromIsolate,
   decodeHello,
