@@ -1,35 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { adminPage, storyOf } from "../support/admin_pages.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
-import { type LogLine, type TestGateway, testGateway } from "../support/gateway.ts";
+import type { TestGateway } from "../support/gateway.ts";
 import { NO_PROMTOOL, promtool, scrape, total } from "../support/metrics.ts";
-import { PATIENT } from "../support/patient.ts";
+import { says, twoProcesses } from "../support/two_processes.ts";
 
 const PLUGINS = { "001-a.ts": "export default { readsBodies: false, beforeRequest() {} };" };
-
-async function twoProcesses(
-  upstream: string,
-  { config = {}, ...more }: {
-    readonly config?: Readonly<Record<string, unknown>>;
-    readonly env?: Readonly<Record<string, string>>;
-  } = {},
-): Promise<TestGateway> {
-  const gateway = await testGateway({
-    ...more,
-    plugins: PLUGINS,
-    config: {
-      processes: 2,
-      pluginPoolSize: 1,
-      ...PATIENT,
-      routes: [{ path: "/*", upstream }],
-      ...config,
-    },
-  });
-  await gateway.waitForLog(says("all gateway processes have been started"));
-  return gateway;
-}
-
-const says = (message: string) => (line: LogLine) => line.message === message;
 
 const accessLines = ({ logs }: TestGateway) => logs.filter(({ status }) => status !== undefined);
 
@@ -52,7 +28,7 @@ async function askThroughBoth(gateway: TestGateway, atLeast: number): Promise<nu
 
 Deno.test("processes: /metrics of the parent is one page for all, and nothing on it falls when a process dies", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await twoProcesses(upstream.url);
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   let asked = await askThroughBoth(gateway, 10);
   await gateway.until(
     async () => total(await scrape(gateway), "conduit_requests_total") === asked,
@@ -93,7 +69,7 @@ Deno.test("processes: /metrics of the parent is one page for all, and nothing on
 
 Deno.test("processes: /trace of the parent finds a request, whichever process served it", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await twoProcesses(upstream.url);
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   const asked = await askThroughBoth(gateway, 4);
   const lines = accessLines(gateway);
   for (const { traceId } of lines) {
@@ -106,7 +82,8 @@ Deno.test("processes: /trace of the parent finds a request, whichever process se
 });
 
 Deno.test("processes: /plugins of the parent has a page for each process, and /config is the file's, without secrets", async () => {
-  await using gateway = await twoProcesses("http://127.0.0.1:1", {
+  await using gateway = await twoProcesses({
+    plugins: PLUGINS,
     config: { pluginConfig: { "001-a": { greeting: "hello ${APP_PASSWORD}" } } },
     env: { APP_PASSWORD: "hunter2" },
   });
@@ -126,7 +103,7 @@ Deno.test({
   ignore: NO_PROMTOOL !== undefined,
   async fn() {
     await using upstream = echoUpstream();
-    await using gateway = await twoProcesses(upstream.url);
+    await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
     await askThroughBoth(gateway, 2);
     const { text } = await scrape(gateway);
     assertEquals(await promtool(["check", "metrics"], text), { code: 0, output: "" });

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { echoUpstream } from "../support/echo_upstream.ts";
-import { type TestGateway, testGateway } from "../support/gateway.ts";
-import { PATIENT } from "../support/patient.ts";
+import type { TestGateway } from "../support/gateway.ts";
 import { descendants, wordsOf } from "../support/proc.ts";
 import { reload, writeConfig } from "../support/reload.ts";
+import { TWO_PROCESSES, twoProcesses } from "../support/two_processes.ts";
 
 const PLUGINS = {
   "001-mark.ts": `let mark;
@@ -26,18 +26,10 @@ const PLUGINS = {
 
 function config(upstream: string, mark: string): Record<string, unknown> {
   return {
-    ...PATIENT,
-    processes: 2,
-    pluginPoolSize: 1,
+    ...TWO_PROCESSES,
     pluginConfig: { "001-mark": { mark } },
     routes: [{ path: "/*", upstream }],
   };
-}
-
-async function twoProcesses(first: Record<string, unknown>): Promise<TestGateway> {
-  const gateway = await testGateway({ config: first, plugins: PLUGINS });
-  await gateway.waitForLog(({ message }) => message === "all gateway processes have been started");
-  return gateway;
 }
 
 /** Marks by isolate, over connections of their own, once both processes have answered. */
@@ -57,7 +49,7 @@ async function marks(gateway: TestGateway, url = gateway.url): Promise<string[]>
 Deno.test("processes: SIGHUP gives each of them the new configuration, one after another, without a lost request", async () => {
   await using first = echoUpstream({ name: "first" });
   await using second = echoUpstream({ name: "second" });
-  await using gateway = await twoProcesses(config(first.url, "one"));
+  await using gateway = await twoProcesses({ plugins: PLUGINS, config: config(first.url, "one") });
   const members = await gateway.hostPids();
   const state = { done: false, answers: 0 };
   const load = Promise.all(Array.from({ length: 4 }, async () => {
@@ -103,7 +95,10 @@ Deno.test("processes: a bad file reaches none of them, and what one of them cann
     respond: ({ target }) =>
       target === "/gate" && ++asked > 1 ? new Response(null, { status: 503 }) : undefined,
   });
-  await using gateway = await twoProcesses(config(upstream.url, "one"));
+  await using gateway = await twoProcesses({
+    plugins: PLUGINS,
+    config: config(upstream.url, "one"),
+  });
   const cases: readonly (readonly [Record<string, unknown>, RegExp])[] = [
     [{ ...config(upstream.url, "two"), routes: [] }, /^routes: \[\] is empty/],
     [{ ...config(upstream.url, "two"), processes: 3 }, /^processes: 2 cannot become 3/],
@@ -145,7 +140,10 @@ Deno.test("processes: a bad file reaches none of them, and what one of them cann
 
 Deno.test("processes: another port and another log are taken on by all", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await twoProcesses(config(upstream.url, "one"));
+  await using gateway = await twoProcesses({
+    plugins: PLUGINS,
+    config: config(upstream.url, "one"),
+  });
   const old = gateway.port;
   const oldAdmin = gateway.adminUrl;
   const next = { ...config(upstream.url, "one"), listen: "127.0.0.2:0" };

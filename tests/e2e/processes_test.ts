@@ -2,15 +2,9 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { conduit, configText, scratch } from "../support/conduit.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
-import {
-  isRunning,
-  type LogLine,
-  ROOT,
-  type TestGateway,
-  testGateway,
-} from "../support/gateway.ts";
-import { PATIENT } from "../support/patient.ts";
+import { isRunning, ROOT, type TestGateway, testGateway } from "../support/gateway.ts";
 import { descendants } from "../support/proc.ts";
+import { says, twoProcesses } from "../support/two_processes.ts";
 
 /** Each gateway process has a plugin host of its own, here with one isolate: whose mark it is tells the process. */
 const PLUGINS = {
@@ -41,31 +35,6 @@ function heldUpstream() {
     },
   };
 }
-
-/** Two processes that serve. */
-async function twoProcesses(
-  { upstream = "http://127.0.0.1:9", config = {}, ...more }: {
-    readonly upstream?: string;
-    readonly config?: Readonly<Record<string, unknown>>;
-    readonly env?: Readonly<Record<string, string>>;
-  } = {},
-): Promise<TestGateway> {
-  const gateway = await testGateway({
-    plugins: PLUGINS,
-    config: {
-      processes: 2,
-      pluginPoolSize: 1,
-      ...PATIENT,
-      routes: [{ path: "/*", upstream }],
-      ...config,
-    },
-    ...more,
-  });
-  await gateway.waitForLog(says("all gateway processes have been started"));
-  return gateway;
-}
-
-const says = (message: string) => (line: LogLine) => line.message === message;
 
 /** A request over a connection of its own, which the kernel gives to any process. */
 async function ask(gateway: TestGateway, path = "/"): Promise<Response & Disposable> {
@@ -129,7 +98,7 @@ function isFree(port: number): boolean {
 
 Deno.test("processes: two gateway processes share one port, also one that was left to the system", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await twoProcesses({ upstream: upstream.url });
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   const listening = gateway.logs.filter(says("listening"));
   assertEquals(new Set(listening.map(({ pid }) => pid)).size, 2);
   assertEquals(listening.map((line) => line.process), listening.map(({ pid }) => pid));
@@ -152,7 +121,7 @@ Deno.test('processes: "auto" is one for each core, and dev is always one', async
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   Deno.test(`processes: ${signal} drains all of them, exit 0, and nothing is left`, async () => {
     await using upstream = heldUpstream();
-    await using gateway = await twoProcesses({ upstream: upstream.url });
+    await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
     const below = await descendants(gateway.pid);
     assertEquals(below.length, 4, "two gateways, each with a host");
     const streams = await streamsThroughBoth(gateway);
@@ -178,7 +147,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 
 Deno.test("processes: a second signal ends all of them at once, exit 70", async () => {
   await using upstream = heldUpstream();
-  await using gateway = await twoProcesses({ upstream: upstream.url });
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   const below = await descendants(gateway.pid);
   const streams = await streamsThroughBoth(gateway);
   gateway.signal("SIGTERM");
@@ -191,7 +160,7 @@ Deno.test("processes: a second signal ends all of them at once, exit 70", async 
 
 Deno.test("failure: one of several gateway processes dies; its requests are cut, the others' are not, and it is replaced", async () => {
   await using upstream = heldUpstream();
-  await using gateway = await twoProcesses({ upstream: upstream.url });
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   const streams = await streamsThroughBoth(gateway);
   const before = await marksOf(gateway, 2);
   const [victim = 0] = await gateway.hostPids();
@@ -219,7 +188,7 @@ Deno.test("failure: one of several gateway processes dies; its requests are cut,
 
 Deno.test("processes: SIGTERM to one of them drains that one, and it is replaced", async () => {
   await using upstream = heldUpstream();
-  await using gateway = await twoProcesses({ upstream: upstream.url });
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   const streams = await streamsThroughBoth(gateway);
   const [first = 0] = await gateway.hostPids();
   Deno.kill(first, "SIGTERM");
@@ -232,7 +201,7 @@ Deno.test("processes: SIGTERM to one of them drains that one, and it is replaced
 });
 
 Deno.test("failure: the gateway is killed; of several processes none is left, and the port is free", async () => {
-  await using gateway = await twoProcesses();
+  await using gateway = await twoProcesses({ plugins: PLUGINS });
   await gateway.hostPids(); // so that none is left if this fails
   const below = await descendants(gateway.pid);
   assertEquals(below.length, 4);
@@ -246,7 +215,7 @@ Deno.test("failure: the gateway is killed; of several processes none is left, an
 
 Deno.test("processes: one that cannot start again is tried with growing pauses, and comes back once the cause is gone", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await twoProcesses({ upstream: upstream.url });
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   const plugins = join(gateway.dir, "plugins");
   await Deno.rename(plugins, `${plugins}-away`);
   const [victim = 0] = await gateway.hostPids();
@@ -272,7 +241,7 @@ Deno.test("processes: one that cannot start again is tried with growing pauses, 
 
 Deno.test("processes: one that is replaced while a broken plugin lies there has the last set that loaded, and the next save", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await twoProcesses({ upstream: upstream.url });
+  await using gateway = await twoProcesses({ upstream: upstream.url, plugins: PLUGINS });
   const [first = ""] = await marksOf(gateway, 2);
   assert(first !== "");
   const source = PLUGINS["001-mark.ts"];
@@ -301,7 +270,7 @@ Deno.test("processes: one that is replaced while a broken plugin lies there has 
 });
 
 Deno.test("processes: one that takes connections and does not answer makes the gateway unready", async () => {
-  await using gateway = await twoProcesses();
+  await using gateway = await twoProcesses({ plugins: PLUGINS });
   const [hung = 0] = await gateway.hostPids();
   Deno.kill(hung, "SIGSTOP");
   assertEquals(await readiness(gateway), [
@@ -329,7 +298,7 @@ Deno.test("processes: plugins that do not load are told once, exit 1, and nothin
 });
 
 Deno.test("processes: a taken port is refused, also where its holder shares it", async () => {
-  await using holder = await twoProcesses();
+  await using holder = await twoProcesses({ plugins: PLUGINS });
   const listen = `127.0.0.1:${holder.port}`;
   await using dir = await scratch({
     "conduit.config.json": configText({ listen, processes: 2 }),
