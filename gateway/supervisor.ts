@@ -78,11 +78,9 @@ export class Supervisor {
   #loads = 0;
   readonly #backoff = new Backoff();
   #away = false;
-  #readyAt = 0;
   #changes: Promise<unknown> = Promise.resolve();
   #stopping = false;
   #retiring = false;
-  #restartTimer: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * @param files `undefined` where they are still to come, by `reload`
@@ -188,7 +186,7 @@ export class Supervisor {
   /** No new request will come: each host ends when the requests on its generations are done. Resolves then. */
   async retire(): Promise<void> {
     this.#retiring = true;
-    clearTimeout(this.#restartTimer);
+    this.#backoff.cancel();
     this.#current?.retire();
     this.#current = undefined;
     await Promise.all([...this.#hosts].map((host) => this.#drain(host)));
@@ -197,7 +195,7 @@ export class Supervisor {
   /** Ends every host. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    clearTimeout(this.#restartTimer);
+    this.#backoff.cancel();
     this.#current = undefined;
     await Promise.all([...this.#hosts].map((host) => host.end()));
   }
@@ -278,7 +276,7 @@ export class Supervisor {
       this.#loadError = undefined;
       this.#needs.onLive?.(files);
     }
-    if (oldHost !== host) this.#readyAt = performance.now();
+    if (oldHost !== host) this.#backoff.up();
     if (this.#away) this.#needs.log.info("the plugin host is back", { pid: host.pid });
     this.#away = false;
     old?.retire();
@@ -322,7 +320,7 @@ export class Supervisor {
     this.#current = undefined;
     this.#needs.metrics.hostRestarted("died");
     this.#needs.log.error("the plugin host died", { pid: host.pid, reason });
-    this.#backoff.lived(performance.now() - this.#readyAt);
+    this.#backoff.down();
     this.#restart();
   }
 
@@ -330,10 +328,8 @@ export class Supervisor {
     if (this.#ending) return;
     this.#away = !this.#current;
     if (this.#needs.isAway?.() !== undefined) return;
-    const delayMs = this.#backoff.nextMs();
+    const delayMs = this.#backoff.retry(() => void this.#change(() => this.#ensureHost()));
     this.#needs.log.info("the plugin host is restarted", { delayMs });
-    clearTimeout(this.#restartTimer);
-    this.#restartTimer = setTimeout(() => void this.#change(() => this.#ensureHost()), delayMs);
   }
 
   #report(error: unknown): void {

@@ -85,9 +85,9 @@ export class HostService {
     let told = "";
     while (!this.#stopping) {
       onState("waiting for the gateway");
-      const since = performance.now();
+      backoff.up();
       const problem = await this.#serve().catch((error) => errorText(error));
-      backoff.lived(performance.now() - since);
+      backoff.down();
       if (this.#stopping) break;
       if (problem !== told) {
         log.warn("no gateway; trying again", { socket: this.#socketPath, reason: problem });

@@ -16,9 +16,7 @@ export class KeptProcess {
   readonly #spawn: () => GatewayProcess;
   readonly #backoff = new Backoff();
   #process: GatewayProcess | undefined;
-  #listensSince = Infinity;
   #stopping = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(spawn: () => GatewayProcess, log: Log) {
     this.#spawn = spawn;
@@ -33,12 +31,11 @@ export class KeptProcess {
    */
   async start(): Promise<Deno.CommandStatus | undefined> {
     this.#process = undefined;
-    this.#listensSince = Infinity;
     if (this.#stopping) return undefined;
     const process = this.#process = this.#spawn();
     await process.started();
     if (!process.listens) return await process.ended;
-    this.#listensSince = performance.now();
+    this.#backoff.up();
     return undefined;
   }
 
@@ -51,7 +48,7 @@ export class KeptProcess {
         pid: process.pid,
         reason: signal ?? `exit code ${code}`,
       });
-      this.#backoff.lived(performance.now() - this.#listensSince);
+      this.#backoff.down();
       this.#restartLater();
     });
   }
@@ -86,15 +83,14 @@ export class KeptProcess {
   /** Lets it drain; resolves when it has ended. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    clearTimeout(this.#timer);
+    this.#backoff.cancel();
     this.#process?.stop();
     await this.#process?.ended;
   }
 
   #restartLater(): void {
-    const delayMs = this.#backoff.nextMs();
+    const delayMs = this.#backoff.retry(() => void this.#restart());
     this.#log.info("a gateway process is started again", { delayMs });
-    this.#timer = setTimeout(() => void this.#restart(), delayMs);
   }
 
   async #restart(): Promise<void> {
