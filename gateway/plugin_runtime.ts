@@ -94,6 +94,7 @@ export async function openPluginRuntime(
   const pluginLogs = new PluginLogs({ log, metrics, ...logLimits(config, options) });
   const local = runtime.mode === "external" ? undefined : await LocalHosts.open(config, {
     ...options,
+    output: pluginLogs.output,
     lastGood: handedOver?.lastGood?.path ?? await lastGoodIn(options.lastGoodDir ?? ""),
   });
   const external = runtime.mode === "external"
@@ -102,7 +103,7 @@ export async function openPluginRuntime(
     : undefined;
   const hosts = external
     ? elsewhere(external, { config, lastGood: handedOver?.lastGood })
-    : await embedded(local as LocalHosts, { config, options, pluginLogs });
+    : await embedded(local as LocalHosts, { config, options });
   const cache = handedOver?.cache ?? await openCache(config.services.cache, { log });
   const isolateEvents = pluginEvents(cache, { logs: pluginLogs, metrics });
   const types = local && dev && new TypeCheck({
@@ -131,7 +132,6 @@ export async function openPluginRuntime(
     },
     unfit: (generation) => missingPlugins(routes, generation),
     isAway: hosts.isAway,
-    removeCopy: hosts.removeCopy,
     prepareHost: async (files) => {
       const start = await hosts.prepare(files);
       return (events) =>
@@ -176,7 +176,7 @@ export async function openPluginRuntime(
       // A service of its own can still be mended; the gateway serves by `failPolicy` meanwhile.
       return external && started.kind === "failed" ? { ...started, kind: "absent" } : started;
     },
-    watch: () => local?.watch(onFiles),
+    watch: () => local?.watch(onFiles, ({ hash }) => hash === supervisor.lastGood?.hash),
     adopt(next) {
       const unfit = supervisor.current && missingPlugins(next.routes, supervisor.current);
       if (unfit !== undefined) return unfit;

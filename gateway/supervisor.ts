@@ -30,8 +30,6 @@ export interface SupervisorNeeds {
   ) => Promise<(events: Pick<SupervisorEvents, "onBlocked" | "onExit">) => HostProcess>;
   /** Why no process can be started at all, for now; `reload` will be called when one can be. */
   readonly isAway?: (() => string | undefined) | undefined;
-  /** A copy of the files that is not needed any more. */
-  readonly removeCopy: (path: string) => Promise<void>;
   /** Shows an author why plugins do not load; the log then says only that they do not. */
   readonly explain?: ((error: PluginLoadError) => void) | undefined;
   /** The files on disk are what runs. */
@@ -53,7 +51,6 @@ export type StartResult =
   /** The host process is; it is being restarted. */
   | { readonly kind: "absent"; readonly reason: string };
 
-const KEPT_COPIES = 8;
 /**
  * A host keeps about 140 KB of each set of plugins that has gone (Deno's, not ours), so after so many saves another process takes
  * over.
@@ -72,7 +69,6 @@ export class Supervisor {
   #loadError: PluginLoadError | undefined;
   /** A host with a thread that burns a core. */
   #stuck: HostProcess | undefined;
-  #copies: readonly string[];
   #lastGeneration = 0;
   /** Sets that the host which serves has loaded. */
   #loads = 0;
@@ -93,7 +89,6 @@ export class Supervisor {
   ) {
     this.#latest = files;
     this.#lastGood = lastGood;
-    this.#copies = [...new Set([lastGood, files].flatMap((each) => each ? [each.path] : []))];
     this.#needs = needs;
   }
 
@@ -158,7 +153,6 @@ export class Supervisor {
   reload(files: PluginFiles, anew?: { readonly lastGood: PluginFiles | undefined }): void {
     this.#latest = files;
     if (anew) this.#lastGood = anew.lastGood;
-    void this.#prune(files);
     void this.#change(async () => {
       if (files !== this.#latest) return; // saved again in the meantime
       // Which packages there are is told to a process at its start.
@@ -291,15 +285,6 @@ export class Supervisor {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     await host.end();
-  }
-
-  /** Old copies are removed. A few stay, for generations that still drain, and the last one that loaded. */
-  async #prune(latest: PluginFiles): Promise<void> {
-    const others = this.#copies.filter((path) => path !== latest.path);
-    const old = others.slice(0, Math.max(0, others.length - KEPT_COPIES))
-      .filter((path) => path !== this.#lastGood?.path);
-    this.#copies = [...others.filter((path) => !old.includes(path)), latest.path];
-    for (const path of old) await this.#needs.removeCopy(path).catch(() => {});
   }
 
   #onBlocked(host: HostProcess): void {

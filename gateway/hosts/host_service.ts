@@ -8,23 +8,19 @@
 import { Connection } from "../../protocol/connection.ts";
 import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
 import { decodeToService, type FromService } from "../../protocol/service_messages.ts";
-import type { Json } from "../../protocol/snapshot.ts";
 import { Backoff } from "../backoff.ts";
-import { ChildProcess } from "../child_process.ts";
+import type { ChildProcess } from "../child_process.ts";
 import { type Config, loadConfig } from "../config.ts";
 import { isSame } from "../config_changes.ts";
 import { errorText } from "../errors.ts";
-import type { Log } from "../log.ts";
 import type { PluginFiles } from "../plugin_files.ts";
 import { pluginHosts } from "../sandbox.ts";
 import { LocalHosts, type LocalHostsOptions } from "./local_hosts.ts";
 import { readSecret } from "./secret_file.ts";
 
-export interface HostServiceOptions extends Pick<LocalHostsOptions, "env" | "hostProgram"> {
-  readonly log: Log;
+export interface HostServiceOptions
+  extends Pick<LocalHostsOptions, "log" | "output" | "env" | "hostProgram"> {
   readonly version: string;
-  /** Where what plugins print goes. */
-  readonly output: Log;
   readonly trace?: (direction: "in" | "out", message: object) => void;
   /** Hears whether a gateway is there. */
   readonly onState: (state: string) => void;
@@ -35,7 +31,6 @@ type StartHost = Extract<ReturnType<typeof decodeToService>, { type: "start_host
 
 /** The longest pause between two attempts to reach the gateway: connecting costs next to nothing. */
 const MAX_CONNECT_PAUSE_MS = 1000;
-const KEPT_COPIES = 8;
 
 /** The configuration here and at the gateway do not fit together; the message says how. */
 class Mismatch extends Error {}
@@ -45,8 +40,6 @@ export class HostService {
   readonly #socketPath: string;
   readonly #options: HostServiceOptions;
   readonly #local: LocalHosts;
-  /** By hash, the newest last. */
-  readonly #copies = new Map<string, PluginFiles>();
   readonly #hosts = new Map<number, Promise<ChildProcess | undefined>>();
   /** Copies that hosts have loaded. */
   readonly #used = new Map<number, Set<string>>();
@@ -64,8 +57,7 @@ export class HostService {
     this.#socketPath = socketPath;
     this.#options = options;
     this.#local = local;
-    this.#copies.set(local.files.hash, local.files);
-    local.watch((files) => this.#onFiles(files));
+    local.watch((files) => this.#tell(files), (copy) => this.#isNeeded(copy));
   }
 
   /** @throws {PluginsDirError} @throws {PrivateDirError} @throws {SandboxError} */
@@ -124,7 +116,7 @@ export class HostService {
       secret,
     });
     this.#link = link;
-    for (const files of [...this.#copies.values()].slice(-1)) this.#tell(files);
+    this.#tell(this.#local.newest);
     const broken = await link.receive((value) => {
       const message = decodeToService(value);
       switch (message.type) {
@@ -139,7 +131,7 @@ export class HostService {
         case "kill_host":
           return void this.#kill(message.host);
         case "live":
-          this.#lastLive = this.#copies.get(message.files) ?? this.#lastLive;
+          this.#lastLive = this.#local.copy(message.files) ?? this.#lastLive;
           return;
       }
     });
@@ -151,15 +143,12 @@ export class HostService {
   }
 
   async #start({ host, files, hosts, env, init }: StartHost): Promise<ChildProcess | undefined> {
-    const { output } = this.#options;
     try {
       const config = await loadConfig(this.#config.file);
       this.#compare(config, { hosts, env });
-      const copy = this.#copies.get(files);
+      const copy = this.#local.copy(files);
       if (!copy) throw new Mismatch(`there is no copy "${files}" of the plugin files here`);
-      const command = await this.#local.prepare(config, copy);
-      const child = new ChildProcess(command, output);
-      child.write({ ...init, ...this.#ownInit(config) });
+      const child = (await this.#local.prepare(config, copy))(init);
       void child.ended.then((reason) => this.#ended(host, reason));
       return child;
     } catch (error) {
@@ -167,16 +156,6 @@ export class HostService {
       this.#ended(host, errorText(error));
       return undefined;
     }
-  }
-
-  /** What the gateway does not know, or is not believed. */
-  #ownInit(config: Config): Readonly<Record<string, Json>> {
-    return {
-      socket: this.#socketPath,
-      env: this.#local.pluginEnv(config),
-      netHosts: pluginHosts(config),
-      pluginsRoot: this.#local.pluginsRoot,
-    };
   }
 
   /** The file is read anew for each host, so that a reload of the gateway is enough for what both read there. */
@@ -210,7 +189,7 @@ export class HostService {
     },
   ): Promise<void> {
     const child = await this.#hosts.get(host);
-    const copy = this.#copies.get(files);
+    const copy = this.#local.copy(files);
     if (!child) return;
     if (!copy) return child.kill(); // never silently another set than the one that was asked for
     this.#used.set(host, new Set([...this.#used.get(host) ?? [], files]));
@@ -229,16 +208,9 @@ export class HostService {
     this.#link?.send({ type: "host_ended", host, reason });
   }
 
-  #onFiles(files: PluginFiles): void {
-    this.#copies.delete(files.hash);
-    this.#copies.set(files.hash, files);
-    this.#tell(files);
-    const used = new Set([...this.#used.values()].flatMap((each) => [...each]));
-    for (const old of [...this.#copies.values()].slice(0, -KEPT_COPIES)) {
-      if (used.has(old.hash) || old === this.#lastLive) continue;
-      this.#copies.delete(old.hash);
-      void Deno.remove(old.path, { recursive: true }).catch(() => {});
-    }
+  #isNeeded(copy: PluginFiles): boolean {
+    return copy.hash === this.#lastLive?.hash ||
+      [...this.#used.values()].some((used) => used.has(copy.hash));
   }
 
   #tell({ hash, files }: PluginFiles): void {

@@ -6,12 +6,19 @@
  */
 
 import { basename, join } from "@std/path";
+import { ChildProcess } from "../child_process.ts";
 import type { Config } from "../config.ts";
 import type { Log } from "../log.ts";
 import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "../plugin_files.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "../plugin_packages.ts";
 import { makeDenoDir, makePrivateDir, type PrivateDir } from "../private_dir.ts";
-import { type HostCommand, hostCommand, type HostFiles, pluginEnvironment } from "../sandbox.ts";
+import {
+  type HostCommand,
+  hostCommand,
+  type HostFiles,
+  pluginEnvironment,
+  pluginHosts,
+} from "../sandbox.ts";
 
 /** What the sandbox follows from. */
 export type SandboxConfig = Pick<Config, "routes" | "pluginNet" | "pluginEnv">;
@@ -21,8 +28,13 @@ export interface HostProgram extends Pick<HostFiles, "deno" | "entry" | "sources
   readonly modules: Readonly<Record<string, string>>;
 }
 
+/** The newest copies stay, for sets of plugins that still drain. */
+const KEPT_COPIES = 8;
+
 export interface LocalHostsOptions {
   readonly log: Log;
+  /** Where what plugins print goes. */
+  readonly output: Log;
   readonly env: (name: string) => string | undefined;
   /**
    * The plugin host's program, which `main.ts` knows; `dir` is a private folder for it, if it needs one. Only what starts hosts asks for it: a
@@ -49,6 +61,8 @@ export class LocalHosts {
   readonly #options: LocalHostsOptions;
   readonly #program: Pick<HostFiles, "deno" | "entry" | "sources">;
   readonly #watching = new AbortController();
+  /** By hash, the newest last. */
+  readonly #copies = new Map<string, PluginFiles>();
   #command: HostCommand;
 
   private constructor(
@@ -68,6 +82,7 @@ export class LocalHosts {
     this.files = files;
     this.lastGood = lastGood;
     this.modules = modules;
+    for (const copy of [lastGood, files]) if (copy) this.#copies.set(copy.hash, copy);
     this.#pluginsDir = config.pluginsDir;
     this.#options = options;
     this.#program = program;
@@ -105,35 +120,57 @@ export class LocalHosts {
     return this.#command;
   }
 
-  /** The values of `pluginEnv` that are set. */
-  pluginEnv(config: Pick<Config, "pluginEnv">): Record<string, string> {
-    return pluginEnvironment(config, this.#options.env);
+  get newest(): PluginFiles {
+    return [...this.#copies.values()].at(-1) ?? this.files;
+  }
+
+  copy(hash: string): PluginFiles | undefined {
+    return this.#copies.get(hash);
   }
 
   /**
-   * The command for a host that can load `files`.
+   * Gets ready what a host needs that is to load `files`.
    *
+   * @returns what starts it; it is told `init`, and where it runs (`HostInit`, docs/protocol.md)
    * @throws {PluginLoadError} where they need packages that are not there
    */
-  async prepare(config: SandboxConfig, { path }: PluginFiles): Promise<HostCommand> {
+  async prepare(
+    config: SandboxConfig,
+    { path }: PluginFiles,
+  ): Promise<(init: object) => ChildProcess> {
     const packages = await namedPackages(path, this.#options.env);
     const command = this.#commandWith(config, packages);
     await makeDenoDir(command.env.DENO_DIR);
     if (packages) await linkPackages(packages, command.env.DENO_DIR);
-    return this.#command = command;
+    this.#command = command;
+    return (init) => {
+      const child = new ChildProcess(command, this.#options.output);
+      child.write({
+        ...init,
+        socket: this.socketPath,
+        env: this.#pluginEnv(config),
+        netHosts: pluginHosts(config),
+        pluginsRoot: this.pluginsRoot,
+      });
+      return child;
+    };
   }
 
-  /** Hands every new state of the folder to `onChange`, until `stopWatching`. */
-  watch(onChange: (files: PluginFiles) => void): void {
+  /** Hands every new state of the folder to `onChange`, until `stopWatching`. Old copies are removed, unless they are needed. */
+  watch(
+    onChange: (files: PluginFiles) => void,
+    isNeeded: (copy: PluginFiles) => boolean,
+  ): void {
     void watchPlugins(this.#pluginsDir, {
       root: this.pluginsRoot,
       current: this.files,
       signal: this.#watching.signal,
       log: this.#options.log,
       onChange: (files) => {
+        this.#copies.delete(files.hash);
+        this.#copies.set(files.hash, files);
         onChange(files);
-        void pruneCompiled(this.#command.env.DENO_DIR, this.pluginsRoot)
-          .catch(() => {}); // the next change tries again
+        void this.#prune(isNeeded).catch(() => {}); // the next change tries again
       },
     });
   }
@@ -147,6 +184,19 @@ export class LocalHosts {
     await this.#privateDir.remove();
   }
 
+  async #prune(isNeeded: (copy: PluginFiles) => boolean): Promise<void> {
+    for (const copy of [...this.#copies.values()].slice(0, -KEPT_COPIES)) {
+      if (isNeeded(copy)) continue;
+      this.#copies.delete(copy.hash);
+      await Deno.remove(copy.path, { recursive: true }).catch(() => {});
+    }
+    await pruneCompiled(this.#command.env.DENO_DIR, this.pluginsRoot);
+  }
+
+  #pluginEnv(config: Pick<Config, "pluginEnv">): Record<string, string> {
+    return pluginEnvironment(config, this.#options.env);
+  }
+
   #commandWith(config: SandboxConfig, packages: PluginPackages | undefined): HostCommand {
     return hostCommand(config, {
       ...this.#program,
@@ -155,6 +205,6 @@ export class LocalHosts {
       // Hosts with different packages run side by side while one takes over from the other.
       denoDir: join(this.dir, packages ? `deno-${basename(packages.dir)}` : "deno"),
       ...(packages ? { packagesDir: packages.dir } : {}),
-    }, this.pluginEnv(config));
+    }, this.#pluginEnv(config));
   }
 }

@@ -4,15 +4,12 @@
  * @module
  */
 
-import { ChildProcess } from "../child_process.ts";
 import type { Config } from "../config.ts";
 import type { HostChild, HostStart } from "../host_process.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { PluginFiles } from "../plugin_files.ts";
-import type { PluginLogs } from "../plugin_logs.ts";
 import { PluginSocket } from "../plugin_socket.ts";
-import { pluginHosts } from "../sandbox.ts";
 import type { ExternalHosts } from "./external_hosts.ts";
 import type { LocalHosts } from "./local_hosts.ts";
 
@@ -38,7 +35,6 @@ export interface Hosts {
   readonly lastGood: PluginFiles | undefined;
   readonly prepare: (files: PluginFiles) => Promise<(init: HostStart) => HostChild>;
   readonly isAway?: () => string | undefined;
-  readonly removeCopy: (path: string) => Promise<void>;
   /** Resolves when there are files, or nobody is to wait for them any longer. */
   readonly arrival?: () => Promise<void>;
   readonly close: (kept: Kept) => Promise<void>;
@@ -47,11 +43,7 @@ export interface Hosts {
 /** Child processes of this one. */
 export async function embedded(
   local: LocalHosts,
-  { config, options, pluginLogs }: {
-    readonly config: Config;
-    readonly options: SourceOptions;
-    readonly pluginLogs: PluginLogs;
-  },
+  { config, options }: { readonly config: Config; readonly options: SourceOptions },
 ): Promise<Hosts> {
   let socket: PluginSocket;
   try {
@@ -60,25 +52,11 @@ export async function embedded(
     await local.close();
     throw error;
   }
-  const init = {
-    socket: socket.path,
-    env: local.pluginEnv(config),
-    netHosts: pluginHosts(config),
-    pluginsRoot: local.pluginsRoot,
-  };
   return {
     socket,
     files: local.files,
     lastGood: local.lastGood,
-    async prepare(files) {
-      const command = await local.prepare(config, files);
-      return (start) => {
-        const child = new ChildProcess(command, pluginLogs.output);
-        child.write({ ...start, ...init });
-        return child;
-      };
-    },
-    removeCopy: (path) => Deno.remove(path, { recursive: true }),
+    prepare: (files) => local.prepare(config, files),
     async close() {
       socket.close();
       await local.close();
@@ -101,7 +79,6 @@ export function elsewhere(
     },
     prepare: (files) => Promise.resolve((init) => external.start(init, { config, files })),
     isAway: () => external.away,
-    removeCopy: () => Promise.resolve(), // the service sees to that
     arrival: () => external.arrival(EXTERNAL_START_MS),
     close: async (kept) => kept.external ? undefined : await external.close(),
   };
