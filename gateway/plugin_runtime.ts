@@ -116,7 +116,7 @@ export async function openPluginRuntime(
     env: options.env,
   });
   let { routes } = config;
-  const supervisor = new Supervisor(hosts.files, {
+  const supervisor = new Supervisor({
     log,
     metrics,
     explain: dev && ((error) => dev.print(problemBlock(error))),
@@ -146,7 +146,7 @@ export async function openPluginRuntime(
           ...events,
         });
     },
-  }, { lastGood: hosts.lastGood });
+  });
   const onFiles: OnFiles = (files, how) => {
     types?.stop();
     supervisor.reload(files, how);
