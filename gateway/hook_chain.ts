@@ -150,7 +150,9 @@ export class HookChain {
     this.#report(denials, at);
     const denied = deniedStatus(result.status);
     // The plugin wants this request refused: an impossible status must not let it through.
-    if (denied !== null) this.#onErrorRejecting(at, { reason: denied });
+    if (denied !== null) {
+      this.#onErrorRejecting(at, result.error ? { error: result.error } : { reason: denied });
+    }
     return { plugin: at.plugin, status: result.status, message: result.message, headers };
   }
 

@@ -16,6 +16,7 @@ import type {
 import { bodyBytes, bodyJson, bodyMetadata, bodyText, draftBodyInfo, toDraftBody } from "./body.ts";
 import { overlay } from "../protocol/headers.ts";
 import { HeaderBuilder, joinedHeaders, listValues } from "./headers.ts";
+import { asText } from "./json.ts";
 import type { ResponseBuilder, UpstreamBuilder } from "./mod.ts";
 
 const NO_HEADERS: HeaderMap = Object.freeze(Object.create(null));
@@ -54,11 +55,11 @@ export class UpstreamDraft implements UpstreamBuilder {
   }
 
   setPath(path: string): void {
-    this.#change(() => this.#path = String(path));
+    this.#change(() => this.#path = asText(path, "the path"));
   }
 
   setQuery(query: string): void {
-    this.#change(() => this.#query = String(query));
+    this.#change(() => this.#query = asText(query, "the query"));
   }
 
   result(): Draft["upstream"] {
@@ -159,5 +160,6 @@ export class ResponseDraft implements ResponseBuilder {
 /** @throws {TypeError} for what is no finite number, which JSON could not carry */
 export function asNumber(value: unknown, what: string): number {
   if (typeof value === "number" && Number.isFinite(value)) return value;
-  throw new TypeError(`${what} is ${String(value)}, not a number`);
+  const shown = typeof value === "string" ? JSON.stringify(value) : String(value);
+  throw new TypeError(`${what} is ${shown}, not a number`);
 }

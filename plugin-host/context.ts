@@ -9,7 +9,7 @@ import { bareMap, diff, type Patch } from "../protocol/patch.ts";
 import type { Draft, HeaderOverrides, HookContext, HookName, Json } from "../protocol/snapshot.ts";
 import { HeaderBuilder } from "./headers.ts";
 import { asNumber, ResponseDraft, UpstreamDraft } from "./builders.ts";
-import { toJson } from "./json.ts";
+import { asText, toJson } from "./json.ts";
 import type {
   GatewayContext,
   GatewayRequest,
@@ -26,6 +26,8 @@ export class Rejection {
     readonly status: number,
     readonly message: string,
     readonly headers: HeaderOverrides,
+    /** How `ctx.reject` was called wrongly. The plugin wants this request refused all the same; status 0 says that it cannot be as it wants. */
+    readonly mistake?: TypeError,
   ) {}
 }
 
@@ -95,10 +97,13 @@ export class HookScope {
     if (this.#open) this.#user = user;
   }
 
-  /** @throws {Rejection} */
+  /** @throws {Rejection | TypeError} */
   reject(rejection: Rejection): never {
-    if (this.#open) this.#rejection ??= rejection;
-    throw rejection;
+    if (!this.#open) {
+      throw new TypeError("ctx.reject was called after its hook had ended; is an await missing?");
+    }
+    this.#rejection ??= rejection;
+    throw rejection.mistake ?? rejection;
   }
 
   /**
@@ -155,18 +160,12 @@ class Context implements GatewayContext {
     this.state = parts.state;
     this.request = requestView(needs.input.request, needs.readsHeaders);
     // Bound, so that a plugin may take them out of `ctx`.
-    this.reject = (status, message, headers = {}) => {
-      const fields = new HeaderBuilder({});
-      for (const [name, value] of Object.entries(headers)) fields.set(name, value);
-      scope.reject(
-        new Rejection(asNumber(status, "status"), String(message), fields.overrides),
-      );
-    };
+    this.reject = (...call) => scope.reject(rejection(...call));
     this.forward = (url) => {
       if (needs.hook !== "beforeRequest") {
         throw new TypeError("ctx.forward works in beforeRequest only");
       }
-      scope.forward = String(url);
+      scope.forward = asText(url, "the target");
     };
     Object.freeze(this);
   }
@@ -192,3 +191,21 @@ class Context implements GatewayContext {
   }
 }
 Object.freeze(Context.prototype);
+
+function rejection(...[status, message, headers]: Parameters<GatewayContext["reject"]>): Rejection {
+  try {
+    const fields = new HeaderBuilder({});
+    for (const [name, value] of headerEntries(headers ?? {})) fields.set(name, value);
+    return new Rejection(asNumber(status, "status"), String(message ?? ""), fields.overrides);
+  } catch (error) {
+    const mistake = error instanceof TypeError
+      ? error
+      : new TypeError("ctx.reject was called with what cannot be read", { cause: error });
+    return new Rejection(0, "", {}, mistake);
+  }
+}
+
+function headerEntries(headers: Readonly<Record<string, string>>): [string, string][] {
+  if (typeof headers === "object" && !(Symbol.iterator in headers)) return Object.entries(headers);
+  throw new TypeError("the headers of ctx.reject are not an object with a value for each name");
+}

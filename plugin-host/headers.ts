@@ -7,6 +7,7 @@
 import { appended, valueList } from "../protocol/headers.ts";
 import { bareMap } from "../protocol/patch.ts";
 import type { HeaderChange, HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
+import { asText } from "./json.ts";
 
 type Value = string | readonly string[];
 
@@ -40,7 +41,10 @@ export function listValues(name: string, value: Value | undefined): string[] {
   return name === "set-cookie" ? [...lines] : lines.flatMap(splitList);
 }
 
-/** Header overrides under construction; copied when the first one changes, which most hooks do not come to. */
+/**
+ * Header overrides under construction; copied when the first one changes, which most hooks do not come to. Names and values that are
+ * no text throw a `TypeError`.
+ */
 export class HeaderBuilder {
   readonly #base: HeaderOverrides;
   #changed: Record<string, HeaderChange> | undefined;
@@ -54,12 +58,13 @@ export class HeaderBuilder {
   }
 
   set(name: string, value: string): void {
-    this.#changes[fieldName(name)] = String(value);
+    const key = fieldName(name);
+    this.#changes[key] = fieldValue(key, value);
   }
 
   append(name: string, value: string): void {
     const key = fieldName(name);
-    this.#changes[key] = appended(this.#changes[key], String(value));
+    this.#changes[key] = appended(this.#changes[key], fieldValue(key, value));
   }
 
   delete(name: string): void {
@@ -72,7 +77,11 @@ export class HeaderBuilder {
 }
 
 function fieldName(name: string): string {
-  return String(name).toLowerCase();
+  return asText(name, "a header name").toLowerCase();
+}
+
+function fieldValue(key: string, value: string): string {
+  return typeof value === "string" ? value : asText(value, `the value of ${JSON.stringify(key)}`);
 }
 
 function joinValue(value: Value): string {

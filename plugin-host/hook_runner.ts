@@ -71,9 +71,9 @@ async function decide(plugin: Plugin, frame: HookFrame, run: Run): Promise<Decis
     return scope.rejection ? rejected(scope.rejection, scope) : proposed(scope);
   } catch (error) {
     // Before the time limit: a refusal that was made in time must not end as a "continue".
-    const rejection = scope.rejection ?? (error instanceof Rejection ? error : undefined);
+    const rejection = scope.rejection ?? (isA(Rejection, error) ? error : undefined);
     if (rejection) return rejected(rejection, scope);
-    if (error instanceof TimedOut) return { action: "continue", timedOut: true };
+    if (isA(TimedOut, error)) return { action: "continue", timedOut: true };
     await callOnError(plugin, error, run);
     return { action: "continue", error: describeError(error) };
   }
@@ -88,14 +88,30 @@ function proposed(scope: HookScope): Decision {
 }
 
 function rejected(rejection: Rejection, scope: HookScope): Decision {
-  const { status, message, headers } = rejection;
+  const { status, message, headers, mistake } = rejection;
   let patch: Patch = {};
   try {
     patch = scope.patch();
   } catch {
     // What the hook left in `state` is no JSON. The refusal is what counts, and nobody reads the state after it.
   }
-  return { action: "reject", status, message, headers, ...section(patch) };
+  return {
+    action: "reject",
+    status,
+    message,
+    headers,
+    ...(mistake ? { error: describeError(mistake) } : {}),
+    ...section(patch),
+  };
+}
+
+/** `instanceof` asks the plugin's value, which may be a proxy that throws. */
+function isA<T>(type: new (...args: never[]) => T, value: unknown): value is T {
+  try {
+    return value instanceof type;
+  } catch {
+    return false;
+  }
 }
 
 function section(patch: Patch): { readonly patch?: Patch } {
@@ -110,7 +126,7 @@ async function callOnError(
   try {
     await deadline.within(() => plugin.onError?.(error, scope.ctx));
   } catch (second) {
-    if (second instanceof TimedOut || second instanceof Rejection) return;
+    if (isA(TimedOut, second) || isA(Rejection, second)) return;
     logs.log.error("onError failed", { error: second });
   }
 }
@@ -161,7 +177,7 @@ class Deadline {
 
   /** What the signal ended failed for want of time, though its error may come before the timer's. */
   #reason(error: unknown): unknown {
-    return this.#signal?.aborted && !(error instanceof Rejection) ? new TimedOut() : error;
+    return this.#signal?.aborted && !isA(Rejection, error) ? new TimedOut() : error;
   }
 
   /** It may have blocked the isolate, so that no timer could fire. */

@@ -6,7 +6,7 @@
 
 import type { Connection } from "../protocol/connection.ts";
 import type { FromIsolate, LogRecord } from "../protocol/messages.ts";
-import { toJsonFields } from "./json.ts";
+import { messageText, toJsonFields } from "./json.ts";
 import type { Log, LogFields } from "./mod.ts";
 
 /** A log whose records go to `write`. */
@@ -27,7 +27,11 @@ export function logRecord(
   message: string,
   fields?: LogFields,
 ): LogRecord {
-  return { level, message: String(message), ...(fields ? { fields: toJsonFields(fields) } : {}) };
+  if (typeof message === "string") {
+    return { level, message, ...(fields ? { fields: toJsonFields(fields) } : {}) };
+  }
+  const error = (message as unknown) instanceof Error ? { error: message } : undefined;
+  return logRecord(level, messageText(message), fields ?? error);
 }
 
 /** A plugin that logs in a loop fills no memory, and does not overflow the connection that results go over too. */

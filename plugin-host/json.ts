@@ -22,8 +22,11 @@ export function toJson(value: unknown, what: string): Json {
   return converted(value, what, assertLossless);
 }
 
-/** JSON makes `null` or `{}` of these without a word. What `toJSON` makes of an object is its author's choice. */
+/** JSON makes `null` or `{}` of these without a word, or leaves them out. What `toJSON` makes of an object is its author's choice. */
 function assertLossless(value: unknown): void {
+  if (typeof value === "function" || typeof value === "symbol") {
+    throw new TypeError(`a ${typeof value} is not a kind of JSON value`);
+  }
   if (typeof value === "number" && !Number.isFinite(value)) {
     throw new TypeError(`${value} is not a number in JSON`);
   }
@@ -38,11 +41,11 @@ function assertLossless(value: unknown): void {
 function converted(value: unknown, what: string, check?: (value: unknown) => void): Json {
   let json: Json | undefined;
   try {
-    const text: string | undefined = JSON.stringify(value);
+    const text: string | undefined = check ? JSON.stringify(value) : JSON.stringify(value, shown);
     if (text !== undefined) json = JSON.parse(text);
     // After `stringify`: it calls a cycle a cycle, and what counts is what it made of `toJSON`.
     assertDepth(json, what);
-    check?.(value);
+    if (json !== undefined) check?.(value);
   } catch (cause) {
     throw new TypeError(`${what} cannot be sent as JSON: ${describeError(cause).message}`, {
       cause,
@@ -52,18 +55,65 @@ function converted(value: unknown, what: string, check?: (value: unknown) => voi
   return json;
 }
 
+/**
+ * What a plugin gives as text: a string, or what is written as one (a number, a URL), but nothing of which only the kind would be left.
+ *
+ * @throws {TypeError} for `undefined`, a list, a promise, …
+ */
+export function asText(value: unknown, what: string): string {
+  if (typeof value === "string") return value;
+  const isNothing = value === undefined || value === null;
+  if (!isNothing && !["function", "symbol"].includes(typeof value) && !Array.isArray(value)) {
+    const text = String(value);
+    if (!text.startsWith("[object ")) return text;
+  }
+  const kind = Object.prototype.toString.call(value).slice("[object ".length, -1);
+  throw new TypeError(`${what} is ${isNothing ? value : kind}, not text`);
+}
+
 /** Log fields as JSON, whatever they are: errors with their stack, what cannot be JSON as text. */
 export function toJsonFields(fields: Readonly<Record<string, unknown>>): Record<string, Json> {
   const json: Record<string, Json> = Object.create(null);
-  for (const [key, value] of Object.entries(fields)) {
+  for (const [key, value] of fieldsOf(fields)) {
     try {
-      const shown = value instanceof Error ? describeError(value) : value ?? null;
-      json[key] = converted(shown, key);
+      json[key] = converted(shown(key, value ?? null), key);
     } catch {
       json[key] = safeString(value);
     }
   }
   return json;
+}
+
+/** Plugins are not checked for types when they run: `log.error("failed", error)` must not lose the error. */
+function fieldsOf(fields: unknown): Iterable<[string, unknown]> {
+  try {
+    if (fields instanceof Error) return [["error", fields]];
+    if (typeof fields === "object" && fields !== null && !Array.isArray(fields)) {
+      return Object.entries(fields);
+    }
+  } catch {
+    // a trap of the plugin
+  }
+  return [["value", fields]];
+}
+
+/** For `JSON.stringify`, which would make `{}` or `null` of these. */
+function shown(_key: string, value: unknown): unknown {
+  if (value instanceof Error) return describeError(value);
+  if (value instanceof Map || value instanceof Set) return [...value];
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+}
+
+/** The message of a log record, whatever it is. */
+export function messageText(message: unknown): string {
+  if (typeof message !== "object" || message === null) return safeString(message);
+  try {
+    const text: string | undefined = JSON.stringify(message, shown);
+    if (text !== undefined && !(message instanceof Error)) return text;
+  } catch {
+    // a cycle, or a getter of the plugin
+  }
+  return safeString(message);
 }
 
 /** Anything thrown, in the shape that crosses the socket: with the stack that its author knows. */

@@ -142,7 +142,7 @@ export interface Services {
 
 export interface HttpService {
   /** `fetch` to the hosts that the configuration allows, with the trace headers set, within the hook's time. */
-  fetch(input: string | URL, init?: RequestInit): Promise<Response>;
+  fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>;
 }
 
 /** One store for all isolates. Every call rejects when the store is down or a value is no JSON. */

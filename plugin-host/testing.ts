@@ -139,7 +139,7 @@ export class TestContext {
       denied,
       rejected,
       forwarded: exchange.forwarded,
-      error: result.action === "continue" ? result.error : undefined,
+      error: "error" in result ? result.error : undefined,
       logs,
       user: structuredClone(exchange.draft.user),
       state: structuredClone(exchange.draft.state),

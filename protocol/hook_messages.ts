@@ -148,6 +148,8 @@ export const result = union("action", {
     message: string,
     headers: optional(overrides),
     patch: optional(patch),
+    /** How the hook went wrong in saying so, with status 0: the request is refused all the same. */
+    error: optional(thrown),
   }),
   forward: object({ ...outcome, action: literal("forward"), url: string, patch: optional(patch) }),
 });

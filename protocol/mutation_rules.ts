@@ -124,7 +124,10 @@ export function permittedPatch(patch: Patch, judge: Judge): Patch {
   };
 }
 
-/** The part of these header changes that may stand. */
+/**
+ * The part of these header changes that may stand. Where a value cannot be sent in place of what the client sent, the field goes
+ * upstream without any: the client's own must not arrive as if the plugin had said it.
+ */
 export function permittedHeaders<C extends HeaderChange | null>(
   headers: { readonly [name: string]: C },
   side: HeaderSide,
@@ -141,8 +144,19 @@ export function permittedHeaders<C extends HeaderChange | null>(
   }
   if (denied.size === 0) return headers;
   const kept: Record<string, C> = Object.create(null);
-  for (const name of names) if (!denied.has(name)) kept[name] = headers[name] as C;
+  for (const name of names) {
+    const change = headers[name] as C;
+    if (!denied.has(name)) kept[name] = change;
+    else if (replaces(change) && deniedChange(name, null, at) === null && side === "upstream") {
+      kept[name] = valueList(change).filter(isFieldValue) as readonly string[] as C;
+    }
+  }
   return kept;
+}
+
+/** Whether this takes the place of what was there. */
+function replaces(change: HeaderChange | null): change is string | readonly string[] {
+  return change !== null && (typeof change === "string" || !("append" in change));
 }
 
 function deniedChange(
@@ -153,9 +167,7 @@ function deniedChange(
   if (!isToken(name) || name !== name.toLowerCase()) return "is not a header name";
   const denied = deniedHeader(name, at.side, at);
   if (denied !== null || change === null) return denied;
-  const values = typeof change === "object" && "append" in change
-    ? change.append
-    : valueList(change);
+  const values = replaces(change) ? valueList(change) : change.append;
   return values.every(isFieldValue) ? null : "has a value that is not legal in HTTP";
 }
 

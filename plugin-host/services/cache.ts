@@ -14,13 +14,27 @@ export type Call = (method: string, args: readonly Json[]) => Promise<Json>;
 export function cacheService(call: Call): CacheService {
   return Object.freeze(
     {
-      get: (key) => call("get", [key]),
-      set: async (key, value, options = {}) =>
-        await call("set", [key, toJson(value, "the cached value"), { ...options }]) === true,
-      delete: async (key) => await call("delete", [key]) === true,
-      increment: async (key, options = {}) =>
-        Number(await call("increment", [key, { ...options }])),
-      expire: async (key, ttlSeconds) => await call("expire", [key, ttlSeconds]) === true,
+      get: async (key) => await call("get", [keyJson(key)]),
+      set: async (key, value, options) =>
+        await call("set", [
+          keyJson(key),
+          toJson(value, "the cached value"),
+          optionsJson(options),
+        ]) === true,
+      delete: async (key) => await call("delete", [keyJson(key)]) === true,
+      increment: async (key, options) =>
+        Number(await call("increment", [keyJson(key), optionsJson(options)])),
+      expire: async (key, ttlSeconds) => await call("expire", [keyJson(key), ttlSeconds]) === true,
     } satisfies CacheService,
   );
+}
+
+/** As they are, and no copy of what they hold: of what is no object, nothing would be left for the gateway to refuse. */
+function optionsJson(options: object | null = null): Json {
+  return options as Json;
+}
+
+/** The gateway says what is wrong with a key that is JSON, and no string. */
+function keyJson(key: unknown): Json {
+  return toJson(key, "the cache key");
 }

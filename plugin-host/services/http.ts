@@ -21,19 +21,24 @@ export function httpService(
   { traceHeaders, signal, fetch = platformFetch }: HttpServiceOptions,
 ): HttpService {
   return Object.freeze({
-    async fetch(input: string | URL, init: RequestInit = {}): Promise<Response> {
-      const headers = new Headers(init.headers);
+    async fetch(input: string | URL | Request, init: RequestInit = {}): Promise<Response> {
+      // What `init` has stands in place of what a request has, whole.
+      const request = input instanceof Request ? input : undefined;
+      const headers = new Headers(init.headers ?? request?.headers);
       for (const [name, value] of Object.entries(traceHeaders)) headers.set(name, value);
-      const signals = init.signal ? [signal(), init.signal] : [signal()];
+      const own = init.signal ?? request?.signal;
+      const signals = own ? [signal(), own] : [signal()];
       try {
         return await fetch(input, { ...init, headers, signal: AbortSignal.any(signals) });
       } catch (error) {
         if (error instanceof Error && error.name === "NotCapable") {
           // Where a redirect led, if it was that; only the platform's own words say it.
-          const host = /net access to "([^"]+)"/.exec(error.message)?.[1] ?? new URL(input).host;
-          throw new Error(`${host} is not a host that plugins may reach; name it in "pluginNet"`, {
-            cause: error,
-          });
+          const { protocol, host } = new URL(request?.url ?? input as string | URL);
+          const refused = /net access to "([^"]+)"/.exec(error.message)?.[1] ?? host;
+          const message = refused === ""
+            ? `plugins reach nothing by ${JSON.stringify(protocol)}`
+            : `${refused} is not a host that plugins may reach; name it in "pluginNet"`;
+          throw new Error(message, { cause: error });
         }
         throw error;
       }

@@ -243,8 +243,8 @@ Deno.test("setBody takes text, bytes and JSON, and names what it does not take",
 
 Deno.test("setStatus takes numbers that JSON can carry", () => {
   const { response } = open("afterResponse", input({ response: RESPONSE })).ctx;
-  for (const wrong of [NaN, Infinity, "200", undefined]) {
-    assertThrows(() => response.setStatus(wrong as number), TypeError, `status is ${wrong}, not a`);
+  for (const [wrong, shown] of [[NaN, "NaN"], ["200", '"200"'], [undefined, "undefined"]]) {
+    assertThrows(() => response.setStatus(wrong as number), TypeError, `status is ${shown}, not a`);
   }
   assertEquals(response.status, 200);
 });
@@ -306,6 +306,16 @@ for (let level = 0; level < 200_000; level++) farTooDeep = [farTooDeep];
 const NO_JSON: readonly [what: string, value: unknown, message: string][] = [
   ["a function", () => {}, "is a function, which is not JSON"],
   ["a symbol", Symbol("x"), "is a symbol, which is not JSON"],
+  [
+    "a function inside",
+    { a() {} },
+    "cannot be sent as JSON: a function is not a kind of JSON value",
+  ],
+  [
+    "a symbol inside",
+    [Symbol("x")],
+    "cannot be sent as JSON: a symbol is not a kind of JSON value",
+  ],
   ["a BigInt", 1n, "cannot be sent as JSON: Do not know how to serialize a BigInt"],
   ["a BigInt inside", { a: [1n] }, "cannot be sent as JSON: Do not know how to serialize a BigInt"],
   ["NaN", NaN, "cannot be sent as JSON: NaN is not a number in JSON"],
@@ -372,10 +382,46 @@ Deno.test("ctx.reject throws, and the first rejection stands", () => {
   });
 });
 
-Deno.test("ctx.reject with a status that is no number is an error and no rejection", () => {
+Deno.test("ctx.reject that is called wrongly says so, and refuses all the same", () => {
+  const headers = "the headers of ctx.reject are not an object with a value for each name";
+  const calls: readonly [call: unknown[], message: string][] = [
+    [[NaN, "x"], "status is NaN, not a number"],
+    [["401", "x"], 'status is "401", not a number'],
+    [[], "status is undefined, not a number"],
+    [[401, "x", { "www-authenticate": undefined }], 'the value of "www-authenticate" is undefined'],
+    [[401, "x", new Headers({ "www-authenticate": "Bearer" })], headers],
+    [[401, "x", [["www-authenticate", "Bearer"]]], headers],
+    [[401, "x", "www-authenticate: Bearer"], headers],
+    [[401, Object.create(null)], "Cannot convert object to primitive value"],
+  ];
+  for (const [call, message] of calls) {
+    const scope = open("beforeRequest");
+    const reject = scope.ctx.reject as unknown as (...call: unknown[]) => void;
+    assertThrows(() => reject(...call), TypeError, message);
+    assertEquals([scope.rejection?.status, scope.rejection?.headers], [0, {}]);
+  }
+});
+
+Deno.test("ctx.reject takes no message and no headers for none", () => {
   const scope = open("beforeRequest");
-  assertThrows(() => scope.ctx.reject(NaN, "x"), TypeError, "status is NaN, not a number");
-  assertEquals(scope.rejection, undefined);
+  assertThrows(() => scope.ctx.reject(401, undefined as never, null as never));
+  assertEquals({ ...scope.rejection }, {
+    status: 401,
+    message: "",
+    headers: {},
+    mistake: undefined,
+  });
+});
+
+Deno.test("paths, queries and targets are text or what is written as text", () => {
+  const scope = open("beforeRequest");
+  const { ctx } = scope;
+  ctx.upstream.setQuery(new URLSearchParams({ a: "ö" }) as unknown as string);
+  assertEquals(scope.patch(), { upstream: { query: "a=%C3%B6" } });
+  const nothing = undefined as unknown as string;
+  assertThrows(() => ctx.upstream.setPath(nothing), TypeError, "the path is undefined, not text");
+  assertThrows(() => ctx.upstream.setQuery(nothing), TypeError, "the query is undefined, not text");
+  assertThrows(() => ctx.forward(nothing), TypeError, "the target is undefined, not text");
 });
 
 Deno.test("ctx.forward: the last target wins", () => {
@@ -396,11 +442,7 @@ Deno.test("after close nothing takes effect", () => {
   ctx.response.setBody({ late: true });
   ctx.response.appendHeader("x", "late");
   ctx.forward("http://late/");
-  try {
-    ctx.reject(401, "late");
-  } catch (thrown) {
-    assert(thrown instanceof Rejection);
-  }
+  assertThrows(() => ctx.reject(401, "late"), TypeError, "is an await missing?");
   assertEquals([scope.rejection, scope.forward, scope.ctx.user], [undefined, undefined, undefined]);
   assertEquals(Object.keys(scope.patch()), []);
 });

@@ -60,7 +60,7 @@ Deno.test("a long hostile list is split in linear time", () => {
   assert(performance.now() - startedAt < 3000);
 });
 
-Deno.test("the builder lower-cases names, makes text of values and takes any name as data", () => {
+Deno.test("the builder lower-cases names, makes text of numbers and takes any name as data", () => {
   const base = JSON.parse('{"__proto__": {"append": ["0"]}}');
   const builder = new HeaderBuilder(base);
   builder.set("X-A", 1 as unknown as string);
@@ -79,4 +79,45 @@ Deno.test("the builder lower-cases names, makes text of values and takes any nam
     ["constructor", "6"],
   ]);
   assertEquals(JSON.stringify(base), '{"__proto__":{"append":["0"]}}');
+});
+
+class Token {
+  toString(): string {
+    return "token";
+  }
+}
+
+Deno.test("a field's value is text or what is written as text; of what else there is, none goes out under its kind", () => {
+  const written: readonly [value: unknown, text: string][] = [
+    [false, "false"],
+    [10n, "10"],
+    [new URL("http://a/b"), "http://a/b"],
+    [new URLSearchParams(), ""],
+    [new Token(), "token"],
+  ];
+  for (const [value, text] of written) {
+    const builder = new HeaderBuilder({});
+    builder.set("x", value as string);
+    builder.append("x", value as string);
+    assertEquals(builder.overrides, { x: [text, text] });
+  }
+  const kinds: readonly [value: unknown, kind: string][] = [
+    [undefined, "undefined"],
+    [null, "null"],
+    [["a=1", "b=2"], "Array"],
+    [{ id: 1 }, "Object"],
+    [Promise.resolve("alice"), "Promise"],
+    [() => "alice", "Function"],
+    [Symbol("alice"), "Symbol"],
+  ];
+  for (const [value, kind] of kinds) {
+    const builder = new HeaderBuilder({ x: "before" });
+    const message = `the value of "x" is ${kind}, not text`;
+    assertThrows(() => builder.set("X", value as string), TypeError, message);
+    assertThrows(() => builder.append("x", value as string), TypeError, message);
+    for (const act of ["set", "append", "delete"] as const) {
+      assertThrows(() => builder[act](value as string, "1"), TypeError, "a header name is");
+    }
+    assertEquals(builder.overrides, { x: "before" });
+  }
 });

@@ -1,11 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
+  type Denial,
   deniedHeader,
   deniedStatus,
   isFieldValue,
   isToken,
+  permittedHeaders,
 } from "../../protocol/mutation_rules.ts";
+import type { HeaderOverrides } from "../../protocol/snapshot.ts";
 
 Deno.test("CR, LF, NUL and every other control character make a field value illegal (attack 15)", () => {
   const control = [...Array.from({ length: 32 }, (_, code) => code).filter((c) => c !== 9), 127];
@@ -85,4 +88,25 @@ Deno.test("a plugin may answer with 200 to 599 and nothing else", () => {
   for (const illegal of [0, 100, 101, 199, 600, 200.5, -200, NaN, Infinity]) {
     assertEquals(deniedStatus(illegal), `status ${illegal} is not an integer from 200 to 599`);
   }
+});
+
+Deno.test("an upstream field whose new value is not legal goes without it and without the client's; a response keeps its own", () => {
+  const judged = (side: "upstream" | "response", headers: HeaderOverrides) => {
+    const denials: Denial[] = [];
+    const kept = permittedHeaders(headers, side, { ownsCors: true, denials });
+    return [JSON.parse(JSON.stringify(kept)), denials.length];
+  };
+  const proposed: HeaderOverrides = {
+    "x-user": "日本",
+    "x-roles": ["admin", "a\nb"],
+    "x-added": { append: ["€"] },
+    "x-fine": "1",
+    "content-length": "€",
+    "Not-Lower": "€",
+  };
+  assertEquals(judged("upstream", proposed), [
+    { "x-user": [], "x-roles": ["admin"], "x-fine": "1" },
+    5,
+  ]);
+  assertEquals(judged("response", proposed), [{ "x-fine": "1" }, 5]);
 });

@@ -157,6 +157,12 @@ const REJECTIONS: readonly (readonly [call: string, status: number, body: RegExp
   ['ctx.reject(101, "no")', 500, /"plugin_error"/],
   ['ctx.reject(600, "no")', 500, /"plugin_error"/],
   ["ctx.reject(NaN, 'no')", 500, /"plugin_error"/],
+  // So is one that is called wrongly, whatever onHookError says of mistakes.
+  ['ctx.reject("401", "no")', 500, /"plugin_error"/],
+  ["ctx.reject()", 500, /"plugin_error"/],
+  ['ctx.reject(401, "no", { "x-a": undefined })', 500, /"plugin_error"/],
+  ['ctx.reject(401, "no", new Headers({ "x-a": "a" }))', 500, /"plugin_error"/],
+  ['try { ctx.reject("401", "no") } catch {}', 500, /"plugin_error"/],
 ];
 
 attackTest(
@@ -165,10 +171,16 @@ attackTest(
   async (rejections) => {
     await using upstream = recordingUpstream();
     await using gateway = await testGateway({
-      config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+      config: {
+        ...PATIENT,
+        onHookError: "continue",
+        routes: [{ path: "/*", upstream: upstream.url }],
+      },
       plugins: {
         "001-reject.ts": `export default { beforeRequest(ctx) {
-        [${REJECTIONS.map(([call]) => `() => ${call}`).join(", ")}][Number(ctx.request.query)]();
+        [${
+          REJECTIONS.map(([call]) => `() => { ${call} }`).join(", ")
+        }][Number(ctx.request.query)]();
       } };`,
       },
     });
@@ -180,6 +192,32 @@ attackTest(
       if (call.includes("x-b")) assertEquals(response.header("x-b"), "b");
     }
     assertEquals(upstream.requests, []);
+  },
+);
+
+/** Names that an identity service may give, none of which a field can hold. */
+const ILLEGAL_NAMES = ["日本", "ok\r\nx-evil: 1", " alice", "alice\0", "\ud800"];
+
+attackTest(
+  "attack 15: a client whose name is no field value cannot have its own identity field taken for the plugin's",
+  { 15: ILLEGAL_NAMES },
+  async (names) => {
+    await using upstream = recordingUpstream();
+    await using gateway = await testGateway({
+      config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+      plugins: {
+        "001-auth.ts": `export default { beforeRequest(ctx) {
+        ctx.upstream.setHeader("x-user", ${JSON.stringify(names)}[Number(ctx.request.query)]);
+      } };`,
+      },
+    });
+    for (const [row, name] of names.entries()) {
+      const forged = "X-User: admin\r\nx_user: admin\r\n";
+      await rawRequest(gateway.port, `GET /?${row} HTTP/1.1\r\nHost: a\r\n${forged}\r\n`);
+      const seen = upstream.requests.at(-1);
+      assertEquals(seen?.target, `/?${row}`);
+      assertEquals([seen?.header("x-user"), seen?.header("x_user")], [undefined, undefined], name);
+    }
   },
 );
 
