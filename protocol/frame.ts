@@ -52,10 +52,23 @@ function room(bytes: number): Uint8Array<ArrayBuffer> {
   return slab.subarray(slabUsed, slabUsed + bytes);
 }
 
+const lenient = new TextDecoder("utf-8", { ignoreBOM: true });
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const REPLACEMENT = "\ufffd";
+
+/**
+ * The text of these bytes. The lenient decoder is several times as fast, and leaves a mark where they are not UTF-8.
+ *
+ * @throws {TypeError} where they are not
+ */
+function utf8(bytes: Uint8Array): string {
+  const text = lenient.decode(bytes);
+  return text.includes(REPLACEMENT) ? strict.decode(bytes) : text;
+}
+
 /** Cuts a byte stream into frames. One decoder serves one connection; after an error it stays broken. */
 export class FrameDecoder {
   readonly #maxFrameBytes: number;
-  readonly #text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   /** Its first `#heldBytes` are the unfinished frame; it grows by doubling, so a frame in many pieces takes linear time. */
   #held: Uint8Array = EMPTY;
   #heldBytes = 0;
@@ -133,7 +146,7 @@ export class FrameDecoder {
   #parse(json: Uint8Array): object {
     let value: unknown;
     try {
-      value = JSON.parse(this.#text.decode(json));
+      value = JSON.parse(utf8(json));
     } catch (cause) {
       throw new FrameError("a frame is not UTF-8 JSON", { cause });
     }
