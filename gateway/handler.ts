@@ -30,6 +30,7 @@ import type { PluginLogs } from "./plugin_logs.ts";
 import type { Proxy } from "./proxy.ts";
 import {
   answerReply,
+  cutResponse,
   edgeErrorReply,
   errorReply,
   isBodiless,
@@ -105,7 +106,7 @@ export class Handler {
     if (body instanceof Uint8Array && !isBodiless(request.method, status)) {
       story.sentBytes = body.length;
     }
-    return toResponse({
+    const response = toResponse({
       ...reply,
       headers: this.#finalHeaders(reply, arrival, story),
       body: body instanceof ReadableStream
@@ -118,6 +119,10 @@ export class Handler {
         })
         : body,
     }, request.method);
+    if (request.method !== "CONNECT" || !request.headers.has("content-length")) return response;
+    // Deno.serve would read this body as the next request.
+    visit.isSettled = true;
+    return cutResponse(response);
   }
 
   /** Writes the access lines of the requests that will end with the process. */

@@ -77,13 +77,38 @@ export function toResponse(
   const bodiless = isBodiless(method, status);
   if (bodiless && body instanceof ReadableStream) body.cancel().catch(() => {});
   const announced = body instanceof Uint8Array ? body.length : lengthBytes;
-  const response = new Response(bodiless ? null : body, { status });
+  const isUnknown = announced === undefined && !isBodiless("", status);
+  const response = new Response(!bodiless ? body : isUnknown ? noBytes() : null, { status });
   const fields = response.headers;
   for (const name in headers) {
     for (const value of valueList(headers[name])) fields.append(name, value);
   }
   if (announced !== undefined && status !== 204) fields.set("content-length", String(announced));
   return response;
+}
+
+/** For a HEAD whose length nobody knows: for `null` `Deno.serve` would say that it is 0 (RFC 9110 §8.6). */
+function noBytes(): ReadableStream<Bytes> {
+  return new ReadableStream({ start: (controller) => controller.close() });
+}
+
+/**
+ * The same response, and the end of the connection behind it. `Deno.serve` goes on reading whatever `connection: close` says, and
+ * ends it only where a body fails: so this one is a byte shorter than it says.
+ */
+export function cutResponse(response: Response): Response {
+  const { status, headers } = response;
+  const reader = response.body?.getReader();
+  headers.set("connection", "close");
+  headers.set("content-length", String(Number(headers.get("content-length")) + 1));
+  const body = new ReadableStream<Bytes>({
+    async pull(controller) {
+      const piece = await reader?.read();
+      if (piece?.value) controller.enqueue(piece.value);
+      else controller.error(new ClientGone("nothing more is read from this client"));
+    },
+  }, { highWaterMark: 0 });
+  return new Response(body, { status, headers });
 }
 
 /**

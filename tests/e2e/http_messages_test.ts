@@ -95,6 +95,21 @@ for (const [way, plugins] of Object.entries(WAYS)) {
     assertEquals((await ask("GET", 200)).body.length, 1234);
   });
 
+  Deno.test(`HEAD tells no length that the upstream did not tell: ${way}`, async () => {
+    const framings = ["transfer-encoding: chunked\r\n", "connection: close\r\n", ""];
+    await using upstream = recordingUpstream(({ target }) =>
+      `HTTP/1.1 200 OK\r\netag: "1"\r\n${framings[Number(target.slice(1))]}\r\n`
+    );
+    await using gateway = await gatewayTo(upstream, plugins);
+    using client = await rawClient(gateway.port);
+    for (const at of framings.keys()) {
+      await client.send(`HEAD /${at} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      const { status, header } = await client.response({ method: "HEAD" });
+      assertEquals([status, header("etag"), header("content-length")], [200, '"1"', undefined]);
+      assertEquals((await gateway.waitForLog(({ path }) => path === `/${at}`)).status, 200);
+    }
+  });
+
   Deno.test(`interim answers are the upstream's affair, and the final one arrives: ${way}`, async () => {
     await using upstream = recordingUpstream(() =>
       `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n${OK}`

@@ -238,9 +238,25 @@ const UNREAD: readonly Attack[] = ([
   ],
 ] as [string, string, ...number[]][]).map(([name, send, ...answers]) => ({ name, send, answers }));
 
+/** `Deno.serve` takes a CONNECT for one without a body, whatever it declares; the server in front need not. */
+const OF_CONNECT: readonly Attack[] = ([
+  ["of CONNECT", withBody("CONNECT", "a"), 405],
+  ["of CONNECT to a port", withBody("CONNECT", "a:443"), [400, 405]],
+  ["of CONNECT without Host", withBody("CONNECT", "a").replace("Host: a\r\n", ""), 400],
+  ["of CONNECT for another Host", withBody("CONNECT", "b:443"), 400],
+  ["of CONNECT to a path", withBody("CONNECT"), [400, 405]],
+  ["of CONNECT in HTTP/1.0", withBody("CONNECT", "a").replace("1.1", "1.0"), 405],
+  ["of CONNECT, shorter than it says", withBody("CONNECT", "a").slice(0, -2), 405],
+] as [string, string, number | number[]][]).map(([name, send, answer]) => ({
+  name,
+  send: send + HIDDEN,
+  answers: [answer],
+  closes: true,
+}));
+
 attackTest(
   "attack 6: the body of a refused request is never read as the next request (CVE-2020-11724)",
-  { 6: UNREAD },
+  { 6: [...UNREAD, ...OF_CONNECT] },
   async (attacks) => {
     await using upstream = recordingUpstream();
     await using gateway = await testGateway({
