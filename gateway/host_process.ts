@@ -8,8 +8,9 @@ import { join } from "@std/path";
 import { MessageError } from "../protocol/decode.ts";
 import { decodeFromHost, type FromHost, type Hello, type ToHost } from "../protocol/messages.ts";
 import type { Config } from "./config.ts";
-import { Generation } from "./generation.ts";
-import { IsolateLink, type PluginEvents } from "./isolate_link.ts";
+import type { Generation } from "./generation.ts";
+import { HostGenerations } from "./host_generations.ts";
+import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { faultText, HostGoneError, PluginLoadError } from "./plugin_errors.ts";
@@ -66,10 +67,7 @@ export class HostProcess implements Peer {
   readonly #needs: HostNeeds;
   readonly #secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
   readonly #process: HostChild;
-  readonly #generations = new Map<number, Generation>();
-  /** Isolates that said hello and are not yet reported, or the other way round: two sockets keep no common order. */
-  readonly #arrived = new Map<number, IsolateLink>();
-  readonly #reported = new Map<number, Generation>();
+  readonly #generations: HostGenerations;
   readonly #loading = new Map<number, Loading>();
   readonly #pings = new Map<number, (pong: Pong | undefined) => void>();
   readonly #ended: Promise<void>;
@@ -80,6 +78,15 @@ export class HostProcess implements Peer {
 
   constructor(needs: HostNeeds) {
     this.#needs = needs;
+    this.#generations = new HostGenerations({
+      hardCeilingMs: needs.config.hardCeilingMs,
+      isolateEvents: needs.isolateEvents,
+      send: (message) => this.#send(message),
+      isLoading: (id) => this.#loading.has(id),
+      progress: () => this.#ping(),
+      onBlocked: () => needs.onBlocked(this),
+      onHostStuck: () => this.kill(),
+    });
     // Before it starts: it may connect at once.
     needs.socket.expect(this.#secret, (hello, connection) => this.#admit(hello, connection));
     try {
@@ -103,7 +110,7 @@ export class HostProcess implements Peer {
 
   /** Whether requests still use one of its generations. */
   get busy(): boolean {
-    return [...this.#generations.values()].some((each) => each.busy && !each.closed);
+    return this.#generations.busy;
   }
 
   /**
@@ -116,22 +123,17 @@ export class HostProcess implements Peer {
     const done = Promise.withResolvers<Generation>();
     if (this.#gone) throw new HostGoneError("the plugin host has ended");
     this.#loading.set(id, { ...done, files });
-    const timer = setTimeout(
-      () =>
-        done.reject(
-          new PluginLoadError(`the plugin host did not answer within ${START_TIMEOUT_MS} ms`, {
-            blocked: true,
-          }),
-        ),
-      START_TIMEOUT_MS,
-    );
+    const timer = setTimeout(() => {
+      const reason = `the plugin host did not answer within ${START_TIMEOUT_MS} ms`;
+      done.reject(new PluginLoadError(reason, { blocked: true }));
+    }, START_TIMEOUT_MS);
     this.#process.load(id, files);
     try {
       return await done.promise;
     } finally {
       clearTimeout(timer);
       this.#loading.delete(id);
-      this.#forgetStrays();
+      this.#generations.forgetStrays();
     }
   }
 
@@ -158,16 +160,18 @@ export class HostProcess implements Peer {
 
   #accept(message: FromHost): void {
     switch (message.type) {
-      case "pool":
-        return this.#onPool(message);
+      case "pool": {
+        const generation = this.#generations.onPool(message);
+        if (generation) this.#loading.get(generation.id)?.resolve(generation);
+        return;
+      }
       case "reload_failed":
         return this.#onLoadFailed(message);
       case "isolate_lost": {
         const { isolate, reason } = message;
         this.#needs.metrics.isolateLost();
         this.#needs.log.warn("an isolate is lost; it is replaced", { isolate, reason });
-        for (const each of this.#generations.values()) each.onIsolateLost(message);
-        return;
+        return this.#generations.onIsolateLost(message);
       }
       case "pong":
         return this.#pings.get(message.id)?.(message);
@@ -182,70 +186,11 @@ export class HostProcess implements Peer {
     if (hello.version !== this.#needs.version) {
       return `version ${hello.version} is not ${this.#needs.version}`;
     }
-    if (hello.role === "host") {
-      if (this.#connection) return "this host is connected already";
-      this.#connection = connection;
-      this.#saidPid = hello.pid;
-      return this;
-    }
-    if (hello.isolate === undefined || this.#arrived.has(hello.isolate)) return "not a new isolate";
-    const { isolate, generation } = hello;
-    const link = new IsolateLink({ isolate, generation }, connection, {
-      ...this.#needs.isolateEvents, // plugins log and ask the cache in `onLoad` too
-      onAnswer() {},
-      // Without this, the host would wait for the isolate's report until its time limit.
-      onClose: () => this.#send({ type: "replace", isolate, reason: "it ended while it loaded" }),
-    });
-    this.#arrived.set(link.id, link);
-    this.#join(link.id);
-    return link;
-  }
-
-  #onPool({ generation: id, plugins, isolates }: Extract<FromHost, { type: "pool" }>): void {
-    const loading = this.#loading.get(id);
-    if (!loading && !this.#generations.has(id)) return; // retired in the meantime
-    const generation = this.#generations.get(id) ?? this.#newGeneration(id, plugins);
-    for (const isolate of isolates) {
-      if (generation.hasIsolate(isolate)) continue;
-      this.#reported.set(isolate, generation);
-      this.#join(isolate);
-    }
-    loading?.resolve(generation);
-  }
-
-  #join(isolate: number): void {
-    const link = this.#arrived.get(isolate);
-    const generation = this.#reported.get(isolate);
-    if (!link || !generation) return;
-    this.#arrived.delete(isolate);
-    this.#reported.delete(isolate);
-    generation.addIsolate(link);
-  }
-
-  /** Isolates of generations that did not come about. */
-  #forgetStrays(): void {
-    for (const { id, generation } of this.#arrived.values()) {
-      const isAwaited = this.#generations.has(generation) || this.#loading.has(generation);
-      if (!isAwaited) this.#arrived.delete(id);
-    }
-  }
-
-  #newGeneration(id: number, plugins: Generation["plugins"]): Generation {
-    const generation = new Generation(id, plugins, {
-      hardCeilingMs: this.#needs.config.hardCeilingMs,
-      progress: () => this.#ping(),
-      replace: (isolate, reason) => this.#send({ type: "replace", isolate, reason }),
-      onBlocked: () => this.#needs.onBlocked(this),
-      onHostStuck: () => this.kill(),
-      onIdle: () => {
-        this.#generations.delete(id);
-        generation.close();
-        this.#send({ type: "retire", generation: id });
-      },
-      isolateEvents: this.#needs.isolateEvents,
-    });
-    this.#generations.set(id, generation);
-    return generation;
+    if (hello.role !== "host") return this.#generations.admit(hello, connection);
+    if (this.#connection) return "this host is connected already";
+    this.#connection = connection;
+    this.#saidPid = hello.pid;
+    return this;
   }
 
   #onLoadFailed(failed: Extract<FromHost, { type: "reload_failed" }>): void {
@@ -262,18 +207,16 @@ export class HostProcess implements Peer {
   }
 
   /** What the isolates are about, or `undefined` when the host does not answer in time. */
-  #ping(): Promise<Pong | undefined> {
+  async #ping(): Promise<Pong | undefined> {
     const id = ++this.#lastPing;
-    return new Promise((resolve) => {
-      const answered = (pong: Pong | undefined) => {
-        clearTimeout(timer);
-        this.#pings.delete(id);
-        resolve(pong);
-      };
-      const timer = setTimeout(() => answered(undefined), PING_TIMEOUT_MS);
-      this.#pings.set(id, answered);
-      this.#send({ type: "ping", id });
-    });
+    const { promise, resolve } = Promise.withResolvers<Pong | undefined>();
+    const timer = setTimeout(() => resolve(undefined), PING_TIMEOUT_MS);
+    this.#pings.set(id, resolve);
+    this.#send({ type: "ping", id });
+    const pong = await promise;
+    clearTimeout(timer);
+    this.#pings.delete(id);
+    return pong;
   }
 
   #send(message: ToHost): void {
@@ -296,12 +239,11 @@ export class HostProcess implements Peer {
     this.#gone = true;
     this.#needs.socket.forget(this.#secret);
     this.#connection?.close();
-    for (const answered of [...this.#pings.values()]) answered(undefined);
+    for (const answered of this.#pings.values()) answered(undefined);
     for (const loading of this.#loading.values()) {
       loading.reject(new HostGoneError(`the plugin host ended (${reason})`));
     }
-    for (const generation of this.#generations.values()) generation.close();
-    for (const link of this.#arrived.values()) link.close();
+    this.#generations.close();
     this.#needs.onExit(this, reason);
   }
 }
