@@ -6,15 +6,13 @@
  */
 
 import { AccessLog } from "./access_log.ts";
-import { serveAdmin } from "./admin.ts";
 import type { Config } from "./config.ts";
 import { changes, isSame, needsNewHost, refusedChanges } from "./config_changes.ts";
 import { errorText } from "./errors.ts";
 import { ForwardGuard } from "./forward_guard.ts";
-import { Front } from "./front.ts";
 import { Handler, type Visit } from "./handler.ts";
 import type { Kept } from "./hosts/sources.ts";
-import { listenAddressText, ListenError, type Listening } from "./listen.ts";
+import { Listeners } from "./listeners.ts";
 import { LiveList } from "./live_list.ts";
 import { configPage } from "./observe/config_page.ts";
 import { diffPage } from "./observe/diff_page.ts";
@@ -35,27 +33,21 @@ interface Serving {
   readonly handler: Handler;
 }
 
-interface Listeners {
-  readonly front: Front;
-  readonly admin: Listening | undefined;
-}
-
 export class Gateway {
   readonly #options: GatewayOptions;
   readonly #client = new UpstreamClient();
   readonly #visits = new LiveList<Visit>();
   /** With those that are being started, and those that end when the requests on them do. */
   readonly #runtimes = new Set<PluginRuntime>();
-  /** Of addresses that are no longer in the configuration, until what runs there has ended. */
-  readonly #leaving = new Set<Front>();
+  readonly #listeners: Listeners;
   #serving: Serving;
-  #listeners: Listeners | undefined;
   #stopping = false;
 
   private constructor(config: Config, runtime: PluginRuntime, options: GatewayOptions) {
     this.#options = options;
     this.#runtimes.add(runtime);
     this.#serving = this.#serve(config, runtime);
+    this.#listeners = this.#newListeners();
     options.metrics.watch(() => {
       const { supervisor } = this.#serving.runtime;
       return {
@@ -81,7 +73,7 @@ export class Gateway {
     options: GatewayOptions,
   ): Promise<Gateway> {
     const gateway = new Gateway(config, runtime, options);
-    gateway.#use(await gateway.#open(config));
+    gateway.#listeners.use(await gateway.#listeners.open(config));
     runtime.watch();
     return gateway;
   }
@@ -108,18 +100,18 @@ export class Gateway {
     const target = isNew ? await this.#startRuntime(next, kept) : runtime;
     try {
       if (this.#stopping) throw new ReloadError("the gateway is stopping");
-      const listeners = await this.#open(next);
+      const opened = await this.#listeners.open(next);
       // From here on nothing waits: no request sees half of each.
       const unfit = target.adopt(next);
       if (unfit !== undefined) {
-        this.#close(listeners);
+        this.#listeners.close(opened);
         throw new ReloadError(unfit);
       }
       this.#serving = this.#serve(next, target);
-      this.#use(listeners);
+      this.#listeners.use(opened);
     } catch (error) {
       if (isNew) void this.#end(target.stop(kept), target);
-      throw this.#withOverlap(error);
+      throw error;
     }
     if (isNew) {
       target.watch();
@@ -136,23 +128,37 @@ export class Gateway {
   async shutdown(): Promise<void> {
     this.#stopping = true;
     const { config, handler } = this.#serving;
-    const busy = [...this.#leaving].filter(({ inFlight }) => inFlight > 0);
-    const fronts = [...(this.#listeners ? [this.#listeners.front] : []), ...busy];
-    await Promise.all(fronts.map((front) =>
-      front.end({
-        graceMs: config.shutdownGraceMs,
-        abandon: () => handler.abandon(),
-        log: this.#options.log,
-      })
-    ));
+    await this.#listeners.end({
+      graceMs: config.shutdownGraceMs,
+      abandon: () => handler.abandon(),
+    });
     this.#client.close();
-    void this.#listeners?.admin?.shutdown();
   }
 
   /** Ends all plugin hosts, also one that is just being started. */
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all([...this.#runtimes].map((runtime) => runtime.stop()));
+  }
+
+  #newListeners(): Listeners {
+    const { log, metrics, stories, sharesPort, pages, dev } = this.#options;
+    return new Listeners({
+      log,
+      sharesPort,
+      handle: (request, info) => this.#serving.handler.handle(request, info),
+      admin: {
+        readiness: () => ({ reason: this.#notReady() }),
+        pages: {
+          "/metrics": metricsPage(metrics.registry),
+          ...storyPages(stories, () => this.#running()),
+          "/plugins": pluginsPage(() => this.#serving.runtime.supervisor, metrics),
+          "/config": configPage(() => this.config),
+          "/config/diff": diffPage(() => this.config, { dev: dev !== undefined }),
+          ...pages,
+        },
+      },
+    });
   }
 
   #serve(config: Config, runtime: PluginRuntime): Serving {
@@ -207,83 +213,6 @@ export class Gateway {
       this.#options.log.error("a plugin runtime did not end well", { reason: errorText(error) })
     );
     this.#runtimes.delete(runtime);
-  }
-
-  /**
-   * The listeners for `next`: those that are there, where it names the same address, and new ones beside them.
-   *
-   * @throws {ListenError}
-   */
-  async #open(next: Config): Promise<Listeners> {
-    const { config } = this.#serving;
-    const { log, metrics, stories, sharesPort, pages } = this.#options;
-    const there = this.#listeners;
-    const front = there && isSame(config.listen, next.listen) ? there.front : await Front.open(
-      next.listen,
-      { log, reusePort: sharesPort },
-      (request, info) => this.#serving.handler.handle(request, info),
-    );
-    try {
-      const admin = there && isSame(config.admin, next.admin)
-        ? there.admin
-        : next.admin && await serveAdmin(next.admin, log, {
-          readiness: () => ({ reason: this.#notReady() }),
-          pages: {
-            "/metrics": metricsPage(metrics.registry),
-            ...storyPages(stories, () => this.#running()),
-            "/plugins": pluginsPage(() => this.#serving.runtime.supervisor, metrics),
-            "/config": configPage(() => this.config),
-            "/config/diff": diffPage(() => this.config, { dev: this.#options.dev !== undefined }),
-            ...pages,
-          },
-        });
-      return { front, admin: admin || undefined };
-    } catch (error) {
-      if (front !== there?.front) front.close();
-      throw error;
-    }
-  }
-
-  /** Says so where the address that cannot be bound is one that this gateway holds itself. */
-  #withOverlap(error: unknown): unknown {
-    if (!(error instanceof ListenError) || error.address?.kind !== "tcp") return error;
-    const { port } = error.address;
-    const { front, admin } = this.#listeners ?? {};
-    const isOwn = [front?.address, admin?.address].some((own) =>
-      own?.kind === "tcp" && own.port === port
-    );
-    return isOwn
-      ? new ReloadError(
-        `cannot listen on ${
-          listenAddressText(error.address)
-        }: it is this gateway's own: a new address is bound before an old one is left; restart the gateway`,
-      )
-      : error;
-  }
-
-  /** Closes what was opened in vain. */
-  #close({ front, admin }: Listeners): void {
-    const there = this.#listeners;
-    if (front !== there?.front) front.close();
-    if (admin !== there?.admin) void admin?.shutdown();
-  }
-
-  #use(listeners: Listeners): void {
-    const { front, admin } = listeners;
-    const old = this.#listeners;
-    this.#listeners = listeners;
-    if (old && old.front !== front) {
-      this.#leaving.add(old.front);
-      void old.front.leave(this.config.shutdownGraceMs)
-        .finally(() => this.#leaving.delete(old.front));
-    }
-    if (old?.admin !== admin) void old?.admin?.shutdown();
-    if (old?.front === front && old.admin === admin) return;
-    this.#options.log.info("listening", {
-      address: listenAddressText(front.address),
-      admin: admin && listenAddressText(admin.address),
-      pid: Deno.pid,
-    });
   }
 
   #running(): KeptStory[] {
