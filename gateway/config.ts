@@ -8,19 +8,19 @@
 import { dirname, resolve } from "@std/path";
 import type * as z from "zod";
 import type { Json } from "../protocol/snapshot.ts";
+import type { ListenAddress } from "./config_addresses.ts";
 import { checkConfig } from "./config_checks.ts";
 import { type Environment, withEnvironment } from "./config_env.ts";
 import { ConfigError, quote, Report, valueAt } from "./config_report.ts";
 import { configSchema, type Settings } from "./config_schema.ts";
-import type { ListenAddress } from "./config_values.ts";
 import { errorText } from "./errors.ts";
 import { isSecretVariable } from "./masking.ts";
 import { JsonTextError, parseJsonText, type Path } from "./json_text.ts";
 import type { Origin } from "./upstream/origin.ts";
 
+export type { ForwardHost, ListenAddress } from "./config_addresses.ts";
 export { ConfigError, type ConfigProblem } from "./config_report.ts";
 export { configSchema } from "./config_schema.ts";
-export type { ForwardHost, ListenAddress } from "./config_values.ts";
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 

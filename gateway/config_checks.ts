@@ -10,7 +10,7 @@ import type * as z from "zod";
 import type { Json } from "../protocol/snapshot.ts";
 import { formatPath, quote, type Report, valueAt } from "./config_report.ts";
 import { configSchema, corsSchema, pluginNameSchema, routeSchema } from "./config_schema.ts";
-import type { ListenAddress } from "./config_values.ts";
+import type { ListenAddress } from "./config_addresses.ts";
 import type { Path } from "./json_text.ts";
 
 /** `sun_path` of Linux, without the final NUL (unix(7)). */

@@ -6,6 +6,7 @@
  */
 
 import * as z from "zod";
+import * as address from "./config_addresses.ts";
 import { unknownKey } from "./config_report.ts";
 import * as notation from "./config_values.ts";
 
@@ -22,7 +23,7 @@ function section<const S extends z.ZodRawShape>(shape: S) {
   });
 }
 
-/** A string in a notation of `config_values.ts`. `what` completes "is not …". */
+/** A string in a notation of `config_values.ts` or `config_addresses.ts`. `what` completes "is not …". */
 function text<T>(what: string, parse: (text: string) => T) {
   return z.string({ error: `is not ${what}` }).transform((value, context): T => {
     try {
@@ -53,11 +54,11 @@ function oneOf<const T extends readonly [string, ...string[]]>(...values: T) {
 
 const flag = z.boolean({ error: "is not true or false" });
 const delayMs = integer(1, MAX_DELAY_MS);
-const listenAddress = text('an address like ":8080"', notation.parseListen);
+const listenAddress = text('an address like ":8080"', address.parseListen);
 const filePath = text("a path", notation.parseFilePath);
-const upstream = text("an http or https URL", notation.parseUpstream);
+const upstream = text("an http or https URL", address.parseUpstream);
 const tokens = list("names", text("a name", notation.parseToken));
-const forwardHost = text('a host like "api.example.com:8443"', notation.parseForwardHost);
+const forwardHost = text('a host like "api.example.com:8443"', address.parseForwardHost);
 
 export const pluginNameSchema = text("a plugin name", notation.parsePluginName);
 
@@ -79,7 +80,7 @@ const remoteCache = {
 };
 
 export const corsSchema = section({
-  allowedOrigins: list("origins", text("an origin", notation.parseCorsOrigin)).prefault([])
+  allowedOrigins: list("origins", text("an origin", address.parseCorsOrigin)).prefault([])
     .describe("Origins that may read answers, compared exactly; an empty list denies all."),
   allowedMethods: tokens.prefault(["GET"]).describe("Methods that a preflight grants."),
   allowedHeaders: tokens.prefault([]).describe("Request headers that a preflight grants."),
@@ -92,7 +93,7 @@ export const corsSchema = section({
 export const routeSchema = section({
   path: text('a path like "/api/*"', notation.parsePathPattern)
     .describe('An exact path, or a prefix that ends in "/*"; the longest match wins.'),
-  host: text("a host name", notation.parseHostPattern).optional()
+  host: text("a host name", address.parseHostPattern).optional()
     .describe('Only requests to this host; "*.example.com" stands for any one label.'),
   methods: list("methods", text("an HTTP method", notation.parseMethod)).min(1, {
     error: "is empty; leave it out for every method",
@@ -140,7 +141,7 @@ export const configSchema = section({
   pluginPoolSize: integer(1, 256).prefault(4).describe("Isolates that run hooks."),
   pluginEnv: list("names", text("a name", notation.parseVariableName)).prefault([])
     .describe("The only environment variables that plugins can read."),
-  pluginNet: list("hosts", text("a host", notation.parseNetHost)).prefault([])
+  pluginNet: list("hosts", text("a host", address.parseNetHost)).prefault([])
     .describe("Hosts, with or without port, that plugins may reach beyond the routes' upstreams."),
   pluginConfig: z.record(z.string(), z.json(), { error: "is not an object" }).prefault({})
     .describe("For each plugin name what its onLoad gets as init.config."),
@@ -174,7 +175,7 @@ export const configSchema = section({
   }).prefault({}).describe("How long the gateway waits for an upstream."),
   maxInFlight: integer(1).prefault(10_000)
     .describe("Requests at the same time; beyond it 503 with Retry-After."),
-  trustedProxies: list("CIDRs", text("a CIDR", notation.parseProxy)).prefault([])
+  trustedProxies: list("CIDRs", text("a CIDR", address.parseProxy)).prefault([])
     .describe(
       'Networks whose X-Forwarded-* headers are kept and extended; others\' are replaced. "unix:" is whoever connects to a Unix socket.',
     ),
@@ -210,14 +211,14 @@ export const configSchema = section({
       }),
       section({
         driver: z.literal("upstash").describe("Upstash's REST interface."),
-        url: text("an http or https URL", notation.parseUpstashUrl).describe("Its address."),
+        url: text("an http or https URL", address.parseUpstashUrl).describe("Its address."),
         token: text("a token", notation.parseSecretToken)
           .describe("Its token, which plugins never see."),
         ...remoteCache,
       }),
       section({
         driver: z.literal("redis").describe("A plain Redis."),
-        url: text("a redis or rediss URL", notation.parseRedisUrl)
+        url: text("a redis or rediss URL", address.parseRedisUrl)
           .describe("Its address, with user, password and database number if it has them."),
         ...remoteCache,
       }),
@@ -245,7 +246,7 @@ export const configSchema = section({
     z.literal(false),
     section({
       listen: listenAddress.prefault("127.0.0.1:9901").describe("Its address, as in listen."),
-      allowedHosts: list("host names", text("a host name", notation.parseHostName)).prefault([])
+      allowedHosts: list("host names", text("a host name", address.parseHostName)).prefault([])
         .describe("Names that it may be asked by, beside addresses and localhost."),
     }),
   ], { error: 'is not false or an object like {"listen": "127.0.0.1:9901"}' }).prefault({})
