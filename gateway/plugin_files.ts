@@ -222,7 +222,18 @@ async function* walk(dir: string, above: readonly string[] = []): AsyncGenerator
     const info = await Deno.stat(path).catch(() => undefined); // gone again, or a dangling link
     if (info?.isDirectory) yield* walk(path, [...above, here]);
     else if (info?.isFile) yield path;
+    else if (above.length === 0 && SCRIPT.test(name) && await isStillThere(path)) {
+      throw new Error(`holds "${name}", which is no file that can be read; mend or remove it`);
+    }
   }
+}
+
+/** Most likely a plugin: left out in silence, its policy would be gone. */
+const SCRIPT = /^[^_].*\.(?:ts|mts|js|mjs)$/;
+
+/** Or its name is not Unicode, so that nothing can be asked of it. */
+async function isStillThere(path: string): Promise<boolean> {
+  return path.includes("\ufffd") || await Deno.lstat(path).then(() => true, () => false);
 }
 
 export async function exists(path: string): Promise<boolean> {

@@ -9,7 +9,7 @@ import type { IsolateReport } from "./isolate_messages.ts";
 import { LoadError } from "./loader.ts";
 
 /** The isolate did not get through its start in time: its thread may be stuck, and only ending the process frees it. */
-export class LoadTimeout extends Error {}
+export class LoadTimeout extends LoadError {}
 
 export const LOST_IN_LOADING =
   "an isolate ended while it loaded them; a plugin must call neither Deno.exit nor self.close";
@@ -19,12 +19,10 @@ export class FirstReport {
   readonly #settled = Promise.withResolvers<readonly PluginManifest[]>();
   readonly #timer: ReturnType<typeof setTimeout>;
   #loaded = false;
+  #loading: string | undefined;
 
   constructor(worker: Worker, loadTimeoutMs: number) {
-    this.#timer = setTimeout(
-      () => this.fail(new LoadTimeout(`the plugins did not load within ${loadTimeoutMs} ms`)),
-      loadTimeoutMs,
-    );
+    this.#timer = setTimeout(() => this.#failLate(loadTimeoutMs), loadTimeoutMs);
     worker.onerror = (event) => {
       event.preventDefault();
       this.fail(new LoadError("plugins", `the isolate failed: ${event.message}`));
@@ -41,6 +39,10 @@ export class FirstReport {
   }
 
   accept(report: IsolateReport): void {
+    if (report.kind === "loading") {
+      this.#loading = report.file;
+      return;
+    }
     if (report.kind === "failed") {
       return this.fail(new LoadError(report.file, report.message, report));
     }
@@ -52,5 +54,14 @@ export class FirstReport {
   fail(error: Error): void {
     clearTimeout(this.#timer);
     this.#settled.reject(error);
+  }
+
+  #failLate(limitMs: number): void {
+    const message = `the plugins did not load within ${limitMs} ms`;
+    this.fail(
+      this.#loading === undefined
+        ? new LoadTimeout("plugins", message)
+        : new LoadTimeout(this.#loading, `${message}; this one was still loading`),
+    );
   }
 }

@@ -27,5 +27,7 @@ export interface IsolateInit {
 }
 
 export type IsolateReport =
+  /** This file is next: should nothing more come, it was the one. */
+  | { readonly kind: "loading"; readonly file: string }
   | { readonly kind: "ready"; readonly plugins: readonly PluginManifest[] }
   | LoadProblem & { readonly kind: "failed"; readonly others?: readonly LoadProblem[] };

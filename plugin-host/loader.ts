@@ -37,6 +37,8 @@ export interface LoadNeeds {
   readonly env: Readonly<Record<string, string>>;
   readonly services: Services;
   readonly log: (plugin: string) => Log;
+  /** Hears of each file before it is loaded. */
+  readonly began?: (file: string) => void;
 }
 
 /** Why a set of plugins cannot go live: which file, where in it, and what to do. `others` is what else is wrong with the set. */
@@ -93,16 +95,20 @@ export async function loadPlugins(
   const names = new Map<string, string>();
   for (const file of files) {
     try {
+      needs.began?.(file);
       const name = pluginName(file, names);
       const module = await importPlugin(dir, file);
       const plugin = checkShape(file, module.default);
       await runOnLoad(plugin, name, file, dir, needs);
       loaded.push({ plugin, manifest: describe(plugin, name, file) });
     } catch (error) {
-      if (!(error instanceof LoadError)) throw error;
-      const { file, line, column, message } = error;
+      // What is no such error came from a getter or a trap of the plugin.
+      const failed = error instanceof LoadError
+        ? error
+        : located(error, dir, file, "does not load");
+      const { file: at, line, column, message } = failed;
       // A helper that is broken fails each plugin that imports it.
-      problems.set(`${file}:${line}:${column}: ${message}`, { file, line, column, message });
+      problems.set(`${at}:${line}:${column}: ${message}`, { file: at, line, column, message });
     }
   }
   const [first, ...others] = problems.values();

@@ -65,7 +65,7 @@ async function start(init: IsolateInit, report: (report: IsolateReport) => void)
   void connection.receive((message) => isolate.accept(decodeToIsolate(message))).finally(() =>
     scope.close()
   );
-  const outcome = await isolate.load();
+  const outcome = await isolate.load((file) => report({ kind: "loading", file }));
   // `Deno.exit` and `self.close` take hold at the end of the turn: what a plugin that calls them would report is not true.
   await new Promise((resolve) => setTimeout(resolve, 0));
   report(outcome);
@@ -104,7 +104,7 @@ class Isolate {
     }
   }
 
-  async load(): Promise<IsolateReport> {
+  async load(began: (file: string) => void): Promise<IsolateReport> {
     const { dirUrl, files, pluginConfig, env } = this.#init;
     setPluginsFolder(new URL(dirUrl));
     try {
@@ -113,6 +113,7 @@ class Isolate {
         env: Object.freeze(env),
         services: this.#services({}, () => new AbortController().signal),
         log: (plugin) => isolateLog((record) => this.#logs.send({ plugin, ...record })),
+        began,
       });
       for (const each of plugins) this.#plugins.set(each.manifest.name, each);
       return { kind: "ready", plugins: plugins.map((each) => each.manifest) };

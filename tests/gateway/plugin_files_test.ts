@@ -35,7 +35,7 @@ Deno.test("tests, hidden files, node_modules, dangling links and what is neither
     "plugins/.git/config": "",
     "plugins/node_modules/x/index.js": "",
   });
-  await Deno.symlink("nowhere", join(dir.path, "plugins/dangling.ts"));
+  await Deno.symlink("nowhere", join(dir.path, "plugins/_dangling.ts"));
   using _socket = Deno.listen({ transport: "unix", path: join(dir.path, "plugins/x.sock") });
   assertEquals(Object.keys((await copied(dir.path)).files), ["001-a.ts", "_lib/deep/b.ts"]);
 });
@@ -96,6 +96,24 @@ const REFUSED:
           (_, index) => Deno.writeTextFile(join(dir, `_${index}.ts`), ""),
         ),
       );
+    }],
+    ["with a link to nothing for a plugin", 'holds "001-a.ts", which is no file', async (dir) => {
+      await Deno.mkdir(dir);
+      await Deno.symlink("nowhere", join(dir, "001-a.ts"));
+    }],
+    ["with a link to itself for a plugin", 'holds "001-a.ts", which is no file', async (dir) => {
+      await Deno.mkdir(dir);
+      await Deno.symlink("001-a.ts", join(dir, "001-a.ts"));
+    }],
+    ["with a FIFO for a plugin", 'holds "001-a.ts", which is no file', async (dir) => {
+      await Deno.mkdir(dir);
+      await new Deno.Command("mkfifo", { args: [join(dir, "001-a.ts")] }).output();
+    }],
+    ["with a plugin whose name is not Unicode", 'holds "001-\ufffd.ts", which', async (dir) => {
+      await Deno.mkdir(dir);
+      const script = `: > "$0"/001-$(printf '\\377').ts`;
+      const { success } = await new Deno.Command("sh", { args: ["-c", script, dir] }).output();
+      assert(success);
     }],
     // Sparse: its size is what counts, and it is not read for that.
     ["with too much in it", "67108864 bytes", async (dir) => {

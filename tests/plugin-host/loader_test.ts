@@ -177,6 +177,17 @@ for (const [source, message] of SHAPES) {
   });
 }
 
+Deno.test("a plugin whose getters or traps throw is refused by its name, with the line", async () => {
+  const hostile = [
+    `\nexport default { get beforeRequest() { throw new Error("no"); } };`,
+    `\nexport default new Proxy({}, { ownKeys() { throw new Error("no"); } });`,
+  ];
+  for (const source of hostile) {
+    const { file, line, message } = await failure({ "001-ok.ts": NOOP, "002-bad.ts": source });
+    assertEquals([file, line, message], ["002-bad.ts", 2, "does not load: Error: no"]);
+  }
+});
+
 Deno.test("a syntax error names file, line and column, and no path of this machine", async () => {
   const { message, ...place } = await failure({
     "001-bad.ts": "const a = 1;\nexport default { beforeRequest( };\n",
