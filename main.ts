@@ -181,8 +181,10 @@ function printError(text: string): void {
 }
 
 async function main(): Promise<number> {
-  // Deno.serve would listen there, whatever the configuration says.
-  Deno.env.delete("DENO_SERVE_ADDRESS");
+  // Whatever the configuration says, Deno.serve would listen there, encode answers, or take a client's word for its address.
+  for (const name of ["SERVE_ADDRESS", "SERVE_AUTOMATIC_COMPRESSION", "TRUST_PROXY_HEADERS"]) {
+    Deno.env.delete(`DENO_${name}`);
+  }
   try {
     if (Deno.args[0] === PROCESS_COMMAND) return await serveBesideOthers(PROGRAM);
     const args = parseArguments(Deno.args);

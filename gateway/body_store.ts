@@ -121,6 +121,35 @@ export function requestBody(
   return new Body(limited(request.body, limits), declaredBytes);
 }
 
+/** Whether a request may have a body although its fields say nothing of one. */
+export function saysNothingOfBody({ headers, body }: Request): boolean {
+  return body !== null && !headers.has("content-length") && !headers.has("transfer-encoding");
+}
+
+/**
+ * Makes sure that such a request has none. In HTTP/1 that goes without saying (RFC 9112 §6.3), but in HTTP/2 a body needs no
+ * announcement (RFC 9113 §8.1), and `Deno.serve` cannot tell one that ended from one that its client broke off.
+ *
+ * @throws {EdgeError} where there is one, or nothing comes for `idleMs`
+ * @throws {ClientGone}
+ */
+export async function assertNoBody(
+  { body, method }: Request,
+  idleMs: number,
+): Promise<void> {
+  const reader = body?.getReader();
+  while (reader) {
+    const { done, value } = await nextPiece(reader, idleMs);
+    if (done) return;
+    // Deno.serve gives an empty piece before the end of nothing.
+    if (value.length === 0) continue;
+    throw new EdgeError(
+      "not_implemented",
+      `${method} with a body of unknown length is not served over HTTP/2`,
+    );
+  }
+}
+
 /** `Deno.serve` lets `5, 5` and `gzip, chunked` pass, and hands over the body as if they said `5` and `chunked`. */
 function declaredLength(headers: Headers): number | undefined {
   const coding = headers.get("transfer-encoding");

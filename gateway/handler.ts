@@ -6,7 +6,7 @@
 
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import type { Arrival, Story } from "./access_log.ts";
-import { captureAnswer } from "./body_store.ts";
+import { assertNoBody, captureAnswer, saysNothingOfBody } from "./body_store.ts";
 import type { Config, Route } from "./config.ts";
 import { type CorsPolicy, corsPolicy } from "./cors.ts";
 import {
@@ -181,6 +181,7 @@ export class Handler {
     // 4. Open the exchange.
     const { exchange, managed } = this.#intake.open(arrival, { ...accepted, ...routed });
     story.exchange = exchange;
+    if (saysNothingOfBody(request)) await assertNoBody(request, route.timeouts.idleMs);
     const generation = this.#generationFor(route);
     const release = generation?.lease();
     try {

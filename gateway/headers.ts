@@ -69,9 +69,24 @@ export function requestHeaderMap(
   // Deno's iterator of Headers takes several times as long as forEach.
   headers.forEach((value, name) => {
     const plain = clientName(name);
-    if (plain !== null && !named?.has(name) && !options.strip(plain)) add(map, name, value);
+    if (plain !== null && !named?.has(name) && !options.strip(plain)) {
+      add(map, name, withoutBlanks(value));
+    }
   });
   return map;
+}
+
+/** Around values HTTP/1 has no blanks. HTTP/2 brings them (RFC 9113 §8.2.1 forbids it): the upstream would not read what plugins did. */
+function withoutBlanks(value: string): string {
+  let from = 0;
+  let to = value.length;
+  while (from < to && isBlank(value.charCodeAt(from))) from++;
+  while (to > from && isBlank(value.charCodeAt(to - 1))) to--;
+  return to - from === value.length ? value : value.slice(from, to);
+}
+
+function isBlank(code: number): boolean {
+  return code === 32 || code === 9;
 }
 
 /** `plainName` of the names that came lately; `null` for those of which nothing goes further. */

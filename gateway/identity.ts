@@ -91,6 +91,7 @@ export function forwardedHeaders(from: {
         map[name] = value;
       }
     }
+    map["x-forwarded-port"] = from.inbound.get("x-forwarded-port") ?? portOf(map, from.port);
   }
   const peer = canonicalPeer(from.peer);
   const hops = [map["x-forwarded-for"], peer].filter(Boolean);
@@ -99,6 +100,15 @@ export function forwardedHeaders(from: {
   map["traceparent"] = from.trace.traceparent;
   if (from.trace.tracestate) map["tracestate"] = from.trace.tracestate;
   return map;
+}
+
+/** The port that belongs to what a trusted proxy says of scheme and host: beside `https` ours would be wrong. */
+function portOf(forwarded: HeaderMap, own: number): string {
+  const first = (name: string) => String(forwarded[name]).split(",", 1)[0]?.trim() ?? "";
+  const [, port] = /:([0-9]{1,5})$/.exec(first("x-forwarded-host")) ?? [];
+  if (port) return port;
+  const scheme = first("x-forwarded-proto").toLowerCase();
+  return scheme === "https" ? "443" : scheme === "http" ? "80" : String(own);
 }
 
 /** The client's `x-request-id` where it is 1–128 of `A–Z a–z 0–9 . _ -`, else a new UUID. */

@@ -224,8 +224,17 @@ Deno.test("forwarding fields of an untrusted peer are replaced, those of a trust
     ...own,
     ...Object.fromEntries(inbound),
     "x-forwarded-for": "1.1.1.1, 10.0.0.1",
-    "x-forwarded-port": "8080",
+    "x-forwarded-port": "443",
   });
+  const portFor = (said: Record<string, string>) =>
+    forwardedHeaders({ ...from, trusted: true, inbound: new Headers(said) })["x-forwarded-port"];
+  assertEquals(portFor({}), "8080");
+  assertEquals(portFor({ "x-forwarded-proto": "https" }), "8080", "the Host names a port");
+  assertEquals(portFor({ "x-forwarded-host": "a", "x-forwarded-proto": "https, http" }), "443");
+  assertEquals(portFor({ "x-forwarded-host": "a", "x-forwarded-proto": "http" }), "80");
+  assertEquals(portFor({ "x-forwarded-host": "[::1]", "x-forwarded-proto": "https" }), "443");
+  assertEquals(portFor({ "x-forwarded-host": "a:1, b", "x-forwarded-proto": "https" }), "1");
+  assertEquals(portFor({ "x-forwarded-host": "a", "x-forwarded-port": "9" }), "9");
   const unix = forwardedHeaders({ ...from, peer: "", client: "", trusted: false });
   assertEquals([unix["x-forwarded-for"], unix["x-real-ip"]], [undefined, undefined]);
 });

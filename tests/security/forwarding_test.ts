@@ -1,6 +1,8 @@
 /** Attack 11: who a client says that it is, and for whom it asks. */
+import { assertEquals } from "@std/assert";
 import { assertRepelled } from "../support/attack.ts";
 import { attackTest } from "../support/attack_rows.ts";
+import { testGateway } from "../support/gateway.ts";
 import {
   asAttack,
   assertShownIsSent,
@@ -8,6 +10,8 @@ import {
   UUID,
   withGateway,
 } from "../support/header_attack.ts";
+import { rawRequest } from "../support/raw_client.ts";
+import { recordingUpstream } from "../support/recording_upstream.ts";
 
 const CLAIMS: readonly (readonly [field: string, value: string, kept?: RegExp | string])[] = [
   ["X-Forwarded-For", "6.6.6.6", "127.0.0.1"],
@@ -90,3 +94,19 @@ attackTest(
       );
     }, { trustedProxies: ["127.0.0.0/8", "10.0.0.0/8"] }),
 );
+
+Deno.test("no variable of Deno's makes the gateway take a client's word for its address, or encode what its upstream did not", async () => {
+  await using upstream = recordingUpstream(() =>
+    `HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 999\r\n\r\n${"x".repeat(999)}`
+  );
+  await using gateway = await testGateway({
+    config: { routes: [{ path: "/*", upstream: upstream.url, plugins: false }] },
+    env: { DENO_TRUST_PROXY_HEADERS: "1", DENO_SERVE_AUTOMATIC_COMPRESSION: "1" },
+  });
+  const { status, header } = await rawRequest(
+    gateway.port,
+    "GET / HTTP/1.1\r\nHost: a\r\nX-Deno-Client-Address: tcp:6.6.6.6:6\r\nAccept-Encoding: gzip\r\n\r\n",
+  );
+  assertEquals([status, header("content-encoding")], [200, undefined]);
+  assertEquals(upstream.requests[0]?.header("x-real-ip"), "127.0.0.1");
+});
