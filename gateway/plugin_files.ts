@@ -207,7 +207,12 @@ async function readFolder(dir: string): Promise<FolderContents> {
     if (contents.length >= MAX_FILES || totalBytes > MAX_TOTAL_BYTES) {
       throw new Error(`holds more than ${MAX_FILES} files or ${MAX_TOTAL_BYTES} bytes`);
     }
-    contents.push([relative(dir, path), await Deno.readFile(path)]);
+    const name = relative(dir, path);
+    const bytes = await Deno.readFile(path);
+    if (SCRIPT.test(name) && !isUtf8(bytes)) {
+      throw new Error(`holds "${name}", which is not UTF-8 text; save it as that`);
+    }
+    contents.push([name, bytes]);
   }
   return contents.sort(([a], [b]) => a < b ? -1 : 1);
 }
@@ -228,8 +233,18 @@ async function* walk(dir: string, above: readonly string[] = []): AsyncGenerator
   }
 }
 
-/** Most likely a plugin: left out in silence, its policy would be gone. */
-const SCRIPT = /^[^_].*\.(?:ts|mts|js|mjs)$/;
+/** The name of what is most likely a plugin: left out in silence, its policy would be gone. */
+const SCRIPT = /^[^_/][^/]*\.(?:ts|mts|js|mjs)$/;
+
+/** Deno would put U+FFFD in the place of every other byte, without a word. */
+function isUtf8(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Or its name is not Unicode, so that nothing can be asked of it. */
 async function isStillThere(path: string): Promise<boolean> {

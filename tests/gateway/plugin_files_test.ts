@@ -115,6 +115,14 @@ const REFUSED:
       const { success } = await new Deno.Command("sh", { args: ["-c", script, dir] }).output();
       assert(success);
     }],
+    ["with a plugin in Latin-1", 'holds "001-a.ts", which is not UTF-8 text', async (dir) => {
+      await Deno.mkdir(dir);
+      await Deno.writeFile(join(dir, "001-a.ts"), new Uint8Array([0x22, 0xe4, 0x22]));
+    }],
+    ["with a plugin in UTF-16", 'holds "001-a.ts", which is not UTF-8 text', async (dir) => {
+      await Deno.mkdir(dir);
+      await Deno.writeFile(join(dir, "001-a.ts"), new Uint8Array([0xff, 0xfe, 0x41, 0]));
+    }],
     // Sparse: its size is what counts, and it is not read for that.
     ["with too much in it", "67108864 bytes", async (dir) => {
       await Deno.mkdir(dir);
