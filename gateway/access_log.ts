@@ -14,6 +14,8 @@ import type { RequestSpan } from "./telemetry.ts";
 /** What is known of a request from its first moment. */
 export interface Arrival {
   readonly request: Request;
+  /** Its URL. Once it has been answered, Deno gives that only where it was asked for before. */
+  readonly url: string;
   readonly traceId: string;
   /** The address at the other end of the connection; `""` on a Unix socket. */
   readonly peer: string;
@@ -62,7 +64,7 @@ export class AccessLog {
   }
 
   /** A client that left is a 499, a response that broke off says `cut` and the `failure` behind it. */
-  write({ request, traceId, peer }: Arrival, { story, status, durationMs }: Ending): void {
+  write({ request, url, traceId, peer }: Arrival, { story, status, durationMs }: Ending): void {
     const { route, exchange, rejectedBy, failure, errorCode } = story;
     const method = cut(request.method, MAX_VALUE_CHARS);
     const path = cut(story.path, MAX_PATH_CHARS);
@@ -84,7 +86,7 @@ export class AccessLog {
       ...(failure === undefined ? {} : { cut: true, failure }),
       user: userId(exchange?.draft.user),
       headers: this.#headersOf(request),
-      query: this.#queryOf(request),
+      query: this.#queryOf(url),
     });
   }
 
@@ -96,7 +98,7 @@ export class AccessLog {
     }));
   }
 
-  #queryOf({ url }: Request): NamedValues | undefined {
+  #queryOf(url: string): NamedValues | undefined {
     if (this.#parameters.length === 0) return undefined;
     const at = url.indexOf("?");
     const parameters = new URLSearchParams(at < 0 ? "" : url.slice(at + 1));

@@ -85,6 +85,7 @@ export class Handler {
   async handle(request: Request, info: Deno.ServeHandlerInfo): Promise<Response> {
     const arrival: Arrival = {
       request,
+      url: request.url,
       traceId: requestId(request.headers),
       peer: info.remoteAddr.transport === "tcp" ? info.remoteAddr.hostname : "",
       startedAt: performance.now(),

@@ -49,7 +49,7 @@ export class Observer {
     });
     const ending = { story, status, durationMs };
     accessLog.write(arrival, ending);
-    stories?.keep(storyOf(arrival, ending), request.url.length);
+    stories?.keep(storyOf(arrival, ending), arrival.url.length);
     arrival.span?.end({
       ...story,
       requestId: arrival.traceId,

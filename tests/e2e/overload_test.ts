@@ -46,6 +46,11 @@ Deno.test("twice of what maxInFlight admits: half is served, half is a 503 with 
   );
   assertEquals(upstream.seen.length, IN_FLIGHT, "what is refused costs the upstream nothing");
   assertPoliced(upstream);
+  const lines = () => gateway.logs.filter((line) => line.durationMs !== undefined);
+  await gateway.until(() => lines().length === 2 * IN_FLIGHT, { what: "a line for each request" });
+  const ofRefused = lines().filter((line) => line.error === "overloaded" && line.status === 503);
+  assertEquals(ofRefused.length, IN_FLIGHT);
+  assertEquals(gateway.logs.filter(({ level }) => level === "error"), []);
 });
 
 /** An upstream that works on so many at a time; the others wait. */
