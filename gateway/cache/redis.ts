@@ -36,7 +36,8 @@ export class RedisDriver implements CacheDriver {
       port: Number(port) || 6379,
       // The URL itself is not handed over: what is in its query would become options.
       ...(username === "" ? {} : { username: decodeURIComponent(username) }),
-      ...(password === "" ? {} : { password: decodeURIComponent(password) }),
+      // Without one it would, by RESP 3, take any refusal for one of a password that is not wanted, and print that.
+      ...(password === "" ? { protocol: 2 } : { password: decodeURIComponent(password) }),
       db: Number(pathname.slice(1)),
       ...(protocol === "rediss:" ? { tls: {} } : {}),
       // Its own reading of numbers is off by one near 2^53.
@@ -56,8 +57,7 @@ export class RedisDriver implements CacheDriver {
     this.#redis.on("error", (error: RedisError) => {
       // ioredis would go on with database 0.
       if (error.command?.name === "select") this.#redis.disconnect(true);
-      // `localhost` is two addresses: an AggregateError, whose own message is empty.
-      availability.failed(errorText(error) || String(error.code));
+      availability.failed(reasonOf(error));
       begun.resolve();
     });
     this.#redis.on("close", () => {
@@ -123,4 +123,12 @@ export class RedisDriver implements CacheDriver {
       throw new Error("the connection was closed");
     }
   }
+}
+
+/** What Redis said in its first sentence: some of its refusals are a page long. */
+function reasonOf(error: RedisError): string {
+  // So ioredis tells what came before anything was asked.
+  const text = errorText(error).replace(/^Command queue state error.* Last error: /, "");
+  // `localhost` is two addresses: an AggregateError, whose own message is empty.
+  return text.split(". ", 1)[0] || String(error.code);
 }

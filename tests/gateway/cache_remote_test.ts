@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { openCache } from "../../gateway/cache/open.ts";
 import type { LogFields } from "../../gateway/log.ts";
 import { NO_REDIS, RedisServer } from "../support/redis_server.ts";
@@ -248,6 +248,23 @@ for (const [what, { url, reason, ...rest }] of Object.entries(WRONG_STORES)) {
     },
   });
 }
+
+const OUTSIDE = Deno.networkInterfaces()
+  .find(({ family, address }) => family === "IPv4" && !address.startsWith("127."))?.address;
+
+Deno.test({
+  name: `redis: a store in protected mode says so in the log, in one sentence${
+    NO_REDIS ?? (OUTSIDE ? "" : " (ignored: this machine has no address but its own)")
+  }`,
+  ignore: NO_REDIS !== undefined || OUTSIDE === undefined,
+  async fn() {
+    await using redis = await RedisServer.start({ address: OUTSIDE ?? "" });
+    const { log } = await callAt(`redis://${OUTSIDE}:${redis.port}`);
+    const [message, { reason }, ...others] = JSON.parse(log);
+    assertEquals([message, others], ["the cache is not reachable", []]);
+    assertMatch(reason, /^DENIED Redis is running in protected mode [^.]*$/);
+  },
+});
 
 Deno.test({
   ...named("redis: a call whose connection breaks fails at once, and is not sent again"),

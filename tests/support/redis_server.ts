@@ -18,20 +18,28 @@ export const NO_REDIS: string | undefined = await isInstalled()
 /** What Redis answers (RESP 2). */
 export type Reply = string | number | null | Error | readonly Reply[];
 
+export interface RedisOptions {
+  readonly password?: string;
+  /** Where it listens beside 127.0.0.1. */
+  readonly address?: string;
+}
+
 export class RedisServer implements AsyncDisposable {
   readonly port: number;
   readonly #password: string | undefined;
+  readonly #addresses: readonly string[];
   readonly #dir: string;
   #process: Deno.ChildProcess | undefined;
 
-  private constructor(port: number, { password, dir }: { password?: string; dir: string }) {
+  private constructor(port: number, { password, address, dir }: RedisOptions & { dir: string }) {
     this.port = port;
     this.#password = password;
+    this.#addresses = ["127.0.0.1", ...(address === undefined ? [] : [address])];
     this.#dir = dir;
   }
 
   /** Resolves when it answers. */
-  static async start(options: { readonly password?: string } = {}): Promise<RedisServer> {
+  static async start(options: RedisOptions = {}): Promise<RedisServer> {
     for (let attempt = 1;; attempt++) {
       const dir = await Deno.makeTempDir({ prefix: "conduit-redis-" });
       const server = new RedisServer(freePort(), { ...options, dir });
@@ -68,7 +76,7 @@ export class RedisServer implements AsyncDisposable {
     await this.kill();
     const password = this.#password === undefined ? [] : ["--requirepass", this.#password];
     const process = new Deno.Command("redis-server", {
-      args: ["--port", `${this.port}`, "--bind", "127.0.0.1", "--dir", this.#dir]
+      args: ["--port", `${this.port}`, "--bind", ...this.#addresses, "--dir", this.#dir]
         .concat(["--save", "", "--appendonly", "no", "--logfile", "log"], password),
       stdin: "null",
       stdout: "null",
