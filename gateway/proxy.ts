@@ -13,6 +13,7 @@ import type { Exchange, UpstreamAnswer, UpstreamTrip } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
 import { responseHeaderMap } from "./headers.ts";
 import type { Log } from "./log.ts";
+import { maskedUrl } from "./masking.ts";
 import { strippedPath } from "./router.ts";
 import { Balancer } from "./upstream/balancer.ts";
 import type { UpstreamClient } from "./upstream/client.ts";
@@ -111,7 +112,8 @@ export class Proxy {
     trip.refusal = verdict.reason;
     this.#needs.log.warn("forward refused; using the original route", {
       traceId,
-      url: forwardUrl,
+      // A plugin most likely took the query from the client, and queries are not for logs.
+      url: maskedUrl(forwardUrl.replace(/\?.*/s, "?…")),
       reason: verdict.reason,
     });
   }

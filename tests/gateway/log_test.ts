@@ -68,6 +68,7 @@ const HOSTILE: readonly string[] = [
   "\u0000\u0008\u007f",
   "\u0085\u009b31m",
   "\u2028 \u2029",
+  "\u202e204 nimda/ TEG\u202c \u2067a\u2069 \u200f\u061c",
   "\ud800 lone",
   "[trace:forged]",
   "a=1 level=error",
@@ -86,7 +87,7 @@ for (const [where, put] of Object.entries(WHERE)) {
       for (const format of ["text", "json"] as const) {
         const lines = logged(format, (log) => put(log, text));
         assertEquals(lines.length, 1, JSON.stringify(text));
-        assert(!/[\p{Cc}\u2028\u2029]/u.test(lines[0] ?? ""), JSON.stringify(lines));
+        assert(!/[\p{Cc}\p{Bidi_C}\u2028\u2029]/u.test(lines[0] ?? ""), JSON.stringify(lines));
       }
       const record = jsonOf((log) => put(log, text));
       if (where === "message") assertEquals(record.message, text);

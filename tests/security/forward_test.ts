@@ -173,8 +173,9 @@ attackTest(
         `GET /x?to=${encodeURIComponent(target)} HTTP/1.1\r\nHost: a\r\nX-Row: ${row}\r\n\r\n`,
       );
       const seen = upstream.requests.filter((each) => each.header("x-row") === String(row));
+      const id = response.header("x-request-id");
       const line = await gateway.waitForLog((each) =>
-        each.message === "forward refused; using the original route" && each.url === target
+        each.message === "forward refused; using the original route" && each.traceId === id
       );
       return response.status === 200 && seen.length === 1 && line ? "" : pattern;
     }));
@@ -182,6 +183,16 @@ attackTest(
     assertEquals(secret.connections.length, 0);
   },
 );
+
+Deno.test("a refused target is logged without its password and its query", async () => {
+  await using upstream = recordingUpstream();
+  await using gateway = await redirectingGateway(upstream);
+  const target = "http://user:hunter2@evil.example/a?code=hunter3&b\nhunter4";
+  await gateway.fetch(`/x?to=${encodeURIComponent(target)}`);
+  const line = await gateway.waitForLog((each) => each.message.startsWith("forward refused"));
+  assertEquals(line.url, "http://user:***@evil.example/a?…");
+  assertEquals(gateway.logs.filter((each) => /hunter/.test(JSON.stringify(each))), []);
+});
 
 Deno.test("attack 17: what is not in allowedHosts is refused also where private networks are allowed", async () => {
   await using upstream = recordingUpstream();
