@@ -11,7 +11,7 @@ import { type Arguments, parseArguments, UsageError } from "./gateway/cli/argume
 import { type CommandName, EXIT } from "./gateway/cli/commands.ts";
 import { completionScript, type Shell } from "./gateway/cli/completions.ts";
 import { configDiff } from "./gateway/cli/diff.ts";
-import { checkHealth, HealthcheckError } from "./gateway/cli/healthcheck.ts";
+import { checkHealth } from "./gateway/cli/healthcheck.ts";
 import { manualPage, overview } from "./gateway/cli/help.ts";
 import {
   embedded,
@@ -23,21 +23,16 @@ import {
   serve,
   serveBesideOthers,
 } from "./gateway/cli/serve.ts";
-import { ConfigError, loadAdmin, loadConfig } from "./gateway/config.ts";
+import { loadAdmin, loadConfig } from "./gateway/config.ts";
 import { configJsonSchema } from "./gateway/config_json_schema.ts";
-import { errorText } from "./gateway/errors.ts";
-import { hostDeno, HostDenoError } from "./gateway/host_deno.ts";
-import { ListenError } from "./gateway/listen.ts";
+import { errorText, UserError } from "./gateway/errors.ts";
+import { hostDeno } from "./gateway/host_deno.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
 import { Metrics } from "./gateway/observe/metrics.ts";
 import { Stories } from "./gateway/observe/stories.ts";
-import { PluginLoadError } from "./gateway/plugin_errors.ts";
-import { PluginsDirError } from "./gateway/plugin_files.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
 import { type GatewayOptions, openPluginRuntime } from "./gateway/plugin_runtime.ts";
-import { PrivateDirError } from "./gateway/private_dir.ts";
-import { PROCESS_COMMAND, ProcessInitError } from "./gateway/processes/member.ts";
-import { SandboxError } from "./gateway/sandbox.ts";
+import { PROCESS_COMMAND } from "./gateway/processes/member.ts";
 import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
 import { denoWords, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
 import { packagedFiles, type ProgramFiles, sourceFiles } from "./plugin-host/program_files.ts";
@@ -46,22 +41,6 @@ import { PROTOCOL_VERSION } from "./protocol/messages.ts";
 const HERE = new URL("./", import.meta.url);
 
 const env = (name: string) => Deno.env.get(name);
-
-/** What the user can put right: told without a stack. */
-const EXPECTED = [
-  ConfigError,
-  Failure,
-  HealthcheckError,
-  HostDenoError,
-  InitError,
-  ListenError,
-  PluginLoadError,
-  PluginsDirError,
-  PrivateDirError,
-  ProcessInitError,
-  SandboxError,
-  UsageError,
-] as const;
 
 const PROGRAM: Program = { version: project.version, env, gatewayOptions };
 
@@ -190,7 +169,7 @@ async function main(): Promise<number> {
     const args = parseArguments(Deno.args);
     return await RUN[args.command](args);
   } catch (error) {
-    if (EXPECTED.some((kind) => error instanceof kind)) {
+    if (error instanceof UserError || error instanceof InitError) {
       printError(`conduit: ${errorText(error)}\n`);
       return error instanceof UsageError ? EXIT.usage : EXIT.wrong;
     }

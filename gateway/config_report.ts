@@ -7,6 +7,7 @@
  */
 
 import type { Json } from "../protocol/snapshot.ts";
+import { UserError } from "./errors.ts";
 import type { Path } from "./json_text.ts";
 
 export interface ConfigProblem {
@@ -16,7 +17,7 @@ export interface ConfigProblem {
 }
 
 /** The configuration cannot be used. `message` has one problem a line. */
-export class ConfigError extends Error {
+export class ConfigError extends UserError {
   override readonly name = "ConfigError";
   readonly problems: readonly ConfigProblem[];
 

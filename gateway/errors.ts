@@ -24,6 +24,9 @@ export const ERROR_STATUS = {
 
 export type ErrorCode = keyof typeof ERROR_STATUS;
 
+/** What the user of the program can put right: it is told without a stack. */
+export class UserError extends Error {}
+
 /** A failure with a stated answer. `message` is shown to the client, `detail` only to the log. */
 export class EdgeError extends Error {
   override readonly name = "EdgeError";

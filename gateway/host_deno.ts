@@ -8,12 +8,12 @@
 import { dirname, isAbsolute, join } from "@std/path";
 import { cacheFolders } from "./cache_folders.ts";
 import { cachedDeno, unpackDeno } from "./deno_cache.ts";
-import { errorText } from "./errors.ts";
+import { errorText, UserError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import type { ShippedDeno } from "./shipped.ts";
 
 /** The Deno that was asked for is none, or another one, or there is none at all; the message says which. */
-export class HostDenoError extends Error {
+export class HostDenoError extends UserError {
   override readonly name = "HostDenoError";
 }
 

@@ -5,13 +5,13 @@
  */
 
 import type { ListenAddress } from "./config.ts";
-import { ClientGone, EdgeError, errorText, UpstreamError } from "./errors.ts";
+import { ClientGone, EdgeError, errorText, UpstreamError, UserError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { edgeErrorReply, toResponse } from "./respond.ts";
 import { isUnwritableTarget } from "./telemetry.ts";
 
 /** An address that cannot be listened on; the message says why. */
-export class ListenError extends Error {
+export class ListenError extends UserError {
   override readonly name = "ListenError";
   readonly address: ListenAddress | undefined;
 

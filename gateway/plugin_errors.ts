@@ -5,6 +5,7 @@
  */
 
 import type { LoadProblem } from "../protocol/messages.ts";
+import { UserError } from "./errors.ts";
 
 /** What is wrong in a plugin's file: `file` is the path in `pluginsDir`, `message` is without the place. */
 export interface PluginFault extends LoadProblem {
@@ -13,7 +14,7 @@ export interface PluginFault extends LoadProblem {
 }
 
 /** A set of plugins that did not load. The message names the files, the places and the reasons, a line or more for each. */
-export class PluginLoadError extends Error {
+export class PluginLoadError extends UserError {
   override readonly name = "PluginLoadError";
   readonly blocked: boolean;
   /** Empty where the gateway knows of no single place. */

@@ -7,7 +7,7 @@
  */
 
 import { dirname, join, relative, toFileUrl } from "@std/path";
-import { errorText } from "./errors.ts";
+import { errorText, UserError } from "./errors.ts";
 import type { Log } from "./log.ts";
 
 /** One private copy. */
@@ -31,7 +31,7 @@ const MAX_TOTAL_BYTES = 64 * 1024 * 1024;
 const MAX_SETTLE_MS = 500;
 
 /** The plugins folder cannot be read, or is no plugins folder; the message names it and says why. */
-export class PluginsDirError extends Error {
+export class PluginsDirError extends UserError {
   override readonly name = "PluginsDirError";
 }
 

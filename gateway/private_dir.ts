@@ -8,7 +8,7 @@
 
 import { join } from "@std/path";
 import { MAX_SOCKET_PATH_BYTES } from "./config_checks.ts";
-import { errorText } from "./errors.ts";
+import { errorText, UserError } from "./errors.ts";
 
 const PREFIX = "conduit-";
 /** What `Deno.makeTempDir` makes of the prefix; a folder of any other name is not ours to remove. */
@@ -25,7 +25,7 @@ export interface PrivateDir {
 }
 
 /** There is no place for the private folder; the message says where it was to be, and why it cannot. */
-export class PrivateDirError extends Error {
+export class PrivateDirError extends UserError {
   override readonly name = "PrivateDirError";
 }
 

@@ -6,10 +6,11 @@
  */
 
 import type { Config } from "./config.ts";
+import { UserError } from "./errors.ts";
 import type { Origin } from "./upstream/origin.ts";
 
 /** The permissions that the configuration asks for cannot be had; the message says why. */
-export class SandboxError extends Error {
+export class SandboxError extends UserError {
   override readonly name = "SandboxError";
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { UserError } from "../errors.ts";
 import {
   type CommandName,
   COMMANDS,
@@ -17,7 +18,7 @@ import {
 } from "./commands.ts";
 
 /** Arguments that mean nothing; the message says which. */
-export class UsageError extends Error {
+export class UsageError extends UserError {
   override readonly name = "UsageError";
 }
 

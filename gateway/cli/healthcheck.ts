@@ -5,14 +5,14 @@
  */
 
 import type { Config, ListenAddress } from "../config.ts";
-import { errorText } from "../errors.ts";
+import { errorText, UserError } from "../errors.ts";
 import { listenAddressText } from "../listen.ts";
 
 /** A gateway that takes longer to answer does not live. */
 const HEALTHCHECK_TIMEOUT_MS = 2000;
 
 /** The gateway is not well, or cannot be asked; the message says why. */
-export class HealthcheckError extends Error {
+export class HealthcheckError extends UserError {
   override readonly name = "HealthcheckError";
 }
 

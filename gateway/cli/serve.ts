@@ -5,6 +5,7 @@
  */
 
 import { type Config, loadConfig, withSettings } from "../config.ts";
+import { UserError } from "../errors.ts";
 import { HostService } from "../hosts/host_service.ts";
 import { type Log, startLog } from "../log.ts";
 import { PluginLogs } from "../plugin_logs.ts";
@@ -21,7 +22,7 @@ import { warnOfNoTraces } from "../traces_asked.ts";
 import { EXIT } from "./commands.ts";
 
 /** What ends the program with a message for its user. */
-export class Failure extends Error {}
+export class Failure extends UserError {}
 
 /** This program, as `main.ts` knows it. */
 export interface Program {

@@ -7,6 +7,7 @@
 import { jsonLines } from "../../protocol/json_lines.ts";
 import { type AdminPage, json } from "../admin.ts";
 import type { Config } from "../config.ts";
+import { UserError } from "../errors.ts";
 
 /** The command that a parent starts its processes with. It is no user's: without a parent's line on stdin it ends. */
 export const PROCESS_COMMAND = "process";
@@ -47,7 +48,7 @@ export interface Membership extends Pick<ProcessInit, "config" | "lastGoodDir"> 
 }
 
 /** This process cannot be one of several; the message says why. */
-export class ProcessInitError extends Error {
+export class ProcessInitError extends UserError {
   override readonly name = "ProcessInitError";
 }
 
