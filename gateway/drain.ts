@@ -12,6 +12,7 @@ import { ERROR_STATUS } from "./errors.ts";
 import { requestId } from "./identity.ts";
 import type { Listening } from "./listen.ts";
 import type { Log } from "./log.ts";
+import { LATE, within } from "./time_limit.ts";
 
 export type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>;
 
@@ -71,7 +72,7 @@ export class Drain {
   async end(server: Listening, { graceMs, abandon, cut, log }: DrainOptions): Promise<void> {
     this.#begun = true;
     log.info("draining", { inFlight: this.#running });
-    if (await within(graceMs, this.#drained(server))) return;
+    if (await within(graceMs, this.#drained(server)) !== LATE) return;
     log.warn("requests still running at the end of shutdownGraceMs are cut", {
       inFlight: this.#running,
     });
@@ -94,15 +95,6 @@ export class Drain {
     this.#onEnd();
     return promise;
   }
-}
-
-/** Whether `done` was so within the time. */
-async function within(limitMs: number, done: Promise<void>): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<false>();
-  const timer = setTimeout(() => resolve(false), limitMs);
-  const isDone = await Promise.race([done.then(() => true), promise]);
-  clearTimeout(timer);
-  return isDone;
 }
 
 function lastOfConnection(response: Response): Response {

@@ -10,6 +10,7 @@ import { lookup } from "node:dns/promises";
 import ipaddr from "ipaddr.js";
 import { errorText } from "./errors.ts";
 import { canonicalPath, rawTarget } from "./path.ts";
+import { LATE, within } from "./time_limit.ts";
 
 /** One entry of `forward.allowedHosts`. */
 export interface AllowedHost {
@@ -112,17 +113,12 @@ export class ForwardGuard {
   async #addresses(hostname: string): Promise<readonly string[]> {
     const literal = hostname.replace(/^\[|\]$/g, "");
     if (ipaddr.isValid(literal)) return [literal];
-    const expired = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => expired.reject(new Error(`no answer in ${this.#resolveTimeoutMs} ms`)),
-      this.#resolveTimeoutMs,
-    );
     try {
-      return await Promise.race([this.#resolve(hostname), expired.promise]);
+      const addresses = await within(this.#resolveTimeoutMs, this.#resolve(hostname));
+      if (addresses === LATE) throw new Error(`no answer in ${this.#resolveTimeoutMs} ms`);
+      return addresses;
     } catch (error) {
       throw new Error(`cannot resolve host "${hostname}": ${errorText(error)}`);
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

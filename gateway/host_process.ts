@@ -16,6 +16,7 @@ import type { Metrics } from "./observe/metrics.ts";
 import { faultText, HostGoneError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
+import { LATE, within } from "./time_limit.ts";
 
 /** How long plugins may take to load, and the process to come up on top of it. */
 const LOAD_TIMEOUT_MS = 10_000;
@@ -123,15 +124,13 @@ export class HostProcess implements Peer {
     const done = Promise.withResolvers<Generation>();
     if (this.#gone) throw new HostGoneError("the plugin host has ended");
     this.#loading.set(id, { ...done, files });
-    const timer = setTimeout(() => {
-      const reason = `the plugin host did not answer within ${START_TIMEOUT_MS} ms`;
-      done.reject(new PluginLoadError(reason, { blocked: true }));
-    }, START_TIMEOUT_MS);
     this.#process.load(id, files);
     try {
-      return await done.promise;
+      const generation = await within(START_TIMEOUT_MS, done.promise);
+      if (generation !== LATE) return generation;
+      const reason = `the plugin host did not answer within ${START_TIMEOUT_MS} ms`;
+      throw new PluginLoadError(reason, { blocked: true });
     } finally {
-      clearTimeout(timer);
       this.#loading.delete(id);
       this.#generations.forgetStrays();
     }
@@ -210,13 +209,11 @@ export class HostProcess implements Peer {
   async #ping(): Promise<Pong | undefined> {
     const id = ++this.#lastPing;
     const { promise, resolve } = Promise.withResolvers<Pong | undefined>();
-    const timer = setTimeout(() => resolve(undefined), PING_TIMEOUT_MS);
     this.#pings.set(id, resolve);
     this.#send({ type: "ping", id });
-    const pong = await promise;
-    clearTimeout(timer);
+    const pong = await within(PING_TIMEOUT_MS, promise);
     this.#pings.delete(id);
-    return pong;
+    return pong === LATE ? undefined : pong;
   }
 
   #send(message: ToHost): void {

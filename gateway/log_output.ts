@@ -6,6 +6,7 @@
  */
 
 import { errorText } from "./errors.ts";
+import { within } from "./time_limit.ts";
 
 export interface LogOutputOptions {
   readonly stream: { write(bytes: Uint8Array): Promise<number> };
@@ -56,11 +57,7 @@ export class LogOutput {
 
   /** Resolves when all is written, or cannot be within a second. */
   async end(): Promise<void> {
-    if (!this.#writing) return;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const limit = new Promise<void>((resolve) => timer = setTimeout(resolve, LAST_LINES_LIMIT_MS));
-    await Promise.race([this.#writing, limit]);
-    clearTimeout(timer);
+    if (this.#writing) await within(LAST_LINES_LIMIT_MS, this.#writing);
   }
 
   async #drain(): Promise<void> {

@@ -8,6 +8,7 @@
 import { type CacheCall, decodeCacheCall, notAnInteger } from "../../protocol/cache_call.ts";
 import type { Json } from "../../protocol/snapshot.ts";
 import { errorText } from "../errors.ts";
+import { LATE, within } from "../time_limit.ts";
 import type { Availability } from "./availability.ts";
 
 /** Values are JSON text. Every operation is atomic. */
@@ -75,6 +76,7 @@ export class CacheStore {
     const { timeoutMs, keyPrefix, availability } = this.#remote;
     try {
       const value = await within(timeoutMs, this.#carryOut(call, keyPrefix + call.key));
+      if (value === LATE) throw new DOMException("no answer in time", "TimeoutError");
       availability.answered();
       return value;
     } catch (error) {
@@ -135,18 +137,5 @@ function parse(json: string, key: string): Json {
     throw new CacheCallError(
       `the value of ${JSON.stringify(key)} is not JSON: something else than Conduit wrote it`,
     );
-  }
-}
-
-async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new DOMException("no answer in time", "TimeoutError")),
-    timeoutMs,
-  );
-  try {
-    return await Promise.race([promise, late.promise]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -17,6 +17,7 @@ import type { Log } from "../log.ts";
 import type { PluginFiles } from "../plugin_files.ts";
 import { type Peer, type PeerConnection, PluginSocket } from "../plugin_socket.ts";
 import { pluginHosts } from "../sandbox.ts";
+import { within } from "../time_limit.ts";
 import { removeSecret, writeSecret } from "./secret_file.ts";
 
 export interface ExternalHostsOptions {
@@ -101,10 +102,7 @@ export class ExternalHosts {
 
   /** Resolves when a service has said what lies in its folder, or the time is over. */
   async arrival(limitMs: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, limitMs));
-    await Promise.race([this.#arrived.promise, late]);
-    clearTimeout(timer);
+    await within(limitMs, this.#arrived.promise);
   }
 
   /** A host for `files`, with the permissions that follow from `config`, unless the service knows better. */
