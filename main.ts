@@ -11,7 +11,7 @@ import { type Arguments, parseArguments, UsageError } from "./gateway/cli/argume
 import { type CommandName, EXIT } from "./gateway/cli/commands.ts";
 import { completionScript, type Shell } from "./gateway/cli/completions.ts";
 import { configDiff } from "./gateway/cli/diff.ts";
-import { checkHealth } from "./gateway/cli/healthcheck.ts";
+import { askAdmin } from "./gateway/cli/healthcheck.ts";
 import { manualPage, overview } from "./gateway/cli/help.ts";
 import {
   embedded,
@@ -52,7 +52,7 @@ const RUN: Readonly<Record<CommandName, (args: Arguments) => Promise<number>>> =
   check,
   init: ({ operand }) => init(operand ?? "."),
   healthcheck: async ({ configFile, options: { ready } }) => {
-    await checkHealth(await loadAdmin(configFile), ready === undefined ? "/healthz" : "/readyz");
+    await askAdmin(await loadAdmin(configFile), ready === undefined ? "/healthz" : "/readyz");
     return EXIT.ok;
   },
   schema: () => print(`${JSON.stringify(configJsonSchema(), null, 2)}\n`),

@@ -16,8 +16,7 @@ import { askAdmin } from "./healthcheck.ts";
 export async function configDiff(
   admin: Config["admin"],
 ): Promise<{ readonly text: string; readonly isRefused: boolean }> {
-  const { text } = await askAdmin(admin, "/config/diff");
-  const diff = JSON.parse(text) as ConfigDiff;
+  const diff = JSON.parse(await askAdmin(admin, "/config/diff")) as ConfigDiff;
   return { text: diffText(diff), isRefused: diff.refused.length > 0 };
 }
 

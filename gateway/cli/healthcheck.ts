@@ -17,26 +17,12 @@ export class HealthcheckError extends UserError {
 }
 
 /**
- * @param admin what the configuration says
- * @throws {HealthcheckError} unless the answer is 200
- */
-export async function checkHealth(
-  admin: Config["admin"],
-  path: "/healthz" | "/readyz",
-): Promise<void> {
-  await askAdmin(admin, path);
-}
-
-/**
  * What the gateway answers on its admin listener.
  *
  * @param admin what the configuration says
  * @throws {HealthcheckError} unless it is a 200
  */
-export async function askAdmin(
-  admin: Config["admin"],
-  path: string,
-): Promise<{ readonly text: string }> {
+export async function askAdmin(admin: Config["admin"], path: string): Promise<string> {
   if (!admin) {
     throw new HealthcheckError("admin is false in the configuration: nobody can be asked");
   }
@@ -55,7 +41,7 @@ export async function askAdmin(
     throw new HealthcheckError(`${at} does not answer: ${reasonOf(error)}`, { cause: error });
   });
   const text = await response.text();
-  if (response.status === 200) return { text };
+  if (response.status === 200) return text;
   throw new HealthcheckError(`${at} answers ${response.status}: ${text.slice(0, 1000)}`);
 }
 

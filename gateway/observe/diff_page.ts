@@ -7,7 +7,7 @@
 
 import { type AdminPage, jsonForPeople } from "../admin.ts";
 import { type Config, loadConfig, withSettings } from "../config.ts";
-import { changes, isOfHost, needsNewHost, refusedChanges } from "../config_changes.ts";
+import { changes, isOfHost, isSame, needsNewHost, refusedChanges } from "../config_changes.ts";
 import { errorText } from "../errors.ts";
 import { MASK } from "../masking.ts";
 import { pluginHosts } from "../sandbox.ts";
@@ -83,8 +83,7 @@ function configDiff(old: Config, next: Config, { dev }: { readonly dev: boolean 
 /** Of a route's change, whether plugins may reach other hosts by it. */
 function hostsDiffer(old: Config, next: Config, path: string): boolean {
   const isUpstream = /^routes\[.*\](\.upstreams)?$/.test(path);
-  return isUpstream && missingFrom(pluginHosts(old), pluginHosts(next)).length +
-          missingFrom(pluginHosts(next), pluginHosts(old)).length > 0;
+  return isUpstream && !isSame(pluginHosts(old), pluginHosts(next));
 }
 
 /** What a plugin may do that depends on the configuration, in the words of the host's flags. */
