@@ -8,7 +8,7 @@
 import { dirname, resolve } from "@std/path";
 import type * as z from "zod";
 import type { Json } from "../protocol/snapshot.ts";
-import type { ListenAddress } from "./config_addresses.ts";
+import { located } from "./config_addresses.ts";
 import { checkConfig } from "./config_checks.ts";
 import { type Environment, withEnvironment } from "./config_env.ts";
 import { ConfigError, quote, Report, valueAt } from "./config_report.ts";
@@ -76,16 +76,13 @@ export async function loadConfig(
   const onUse = (name: string, found: string) =>
     void (isSecretVariable(name) && secrets.add(found));
   const value = withEnvironment(written, { env, report, onUse });
-  const result = configSchema.safeParse(value);
-  for (const problem of result.error?.issues.flatMap((issue) => explain(issue)) ?? []) {
-    addProblem(report, { ...problem, value });
-  }
+  const settings = validated(configSchema, value, report);
   checkConfig({ file: resolve(file), value, report });
   for (const { path, line } of repeatedKeys) {
     report.add(path, `is given again in line ${line}; remove one of them`);
   }
-  if (report.problems.length > 0 || !result.success) throw new ConfigError(report.problems);
-  const config = complete(result.data, resolve(file));
+  if (report.problems.length > 0 || !settings) throw new ConfigError(report.problems);
+  const config = complete(settings, resolve(file));
   secretValues.set(config, [...secrets]);
   return config;
 }
@@ -118,12 +115,9 @@ export async function loadAdmin(
   const { value: written } = parseText(await readText(file), file);
   const report = new Report(file, written);
   const value = withEnvironment({ admin: valueAt(written, ["admin"]) ?? {} }, { env, report });
-  const result = configSchema.pick({ admin: true }).safeParse(value);
-  for (const problem of result.error?.issues.flatMap((issue) => explain(issue)) ?? []) {
-    addProblem(report, { ...problem, value });
-  }
-  if (report.problems.length > 0 || !result.success) throw new ConfigError(report.problems);
-  return locatedAdmin(result.data.admin, resolve(file));
+  const settings = validated(configSchema.pick({ admin: true }), value, report);
+  if (report.problems.length > 0 || !settings) throw new ConfigError(report.problems);
+  return locatedAdmin(settings.admin, resolve(file));
 }
 
 async function readText(file: string): Promise<string> {
@@ -150,6 +144,19 @@ function parseText(text: string, file: string) {
       message: `is not JSON: ${message}`,
     }]);
   }
+}
+
+/** `value` with its defaults; `undefined` where it is wrong, which `report` is told. */
+function validated<T extends z.ZodType>(
+  schema: T,
+  value: Json,
+  report: Report,
+): z.output<T> | undefined {
+  const { data, error } = schema.safeParse(value);
+  for (const problem of error?.issues.flatMap((issue) => explain(issue)) ?? []) {
+    addProblem(report, { ...problem, value });
+  }
+  return data;
 }
 
 interface Explained {
@@ -209,12 +216,6 @@ function complete(settings: Settings, file: string): Config {
 
 function locatedAdmin(admin: Settings["admin"], file: string): Config["admin"] {
   return admin && { ...admin, listen: located(admin.listen, file) };
-}
-
-function located(address: ListenAddress, file: string): ListenAddress {
-  return address.kind === "unix"
-    ? { kind: "unix", path: resolve(dirname(file), address.path) }
-    : address;
 }
 
 function completeRoute(route: Settings["routes"][number], settings: Settings): Route {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { dirname, resolve } from "@std/path";
 import ipaddr from "ipaddr.js";
 import { InvalidValue } from "./config_values.ts";
 import { UNIX_PEERS } from "./identity.ts";
@@ -72,6 +73,13 @@ export function parseListen(text: string): ListenAddress {
     );
   }
   return { kind: "tcp", hostname: address.host.replace(/^\[|\]$/g, ""), port: address.port };
+}
+
+/** A socket's path is relative to the folder of the configuration's `file`. */
+export function located(address: ListenAddress, file: string): ListenAddress {
+  return address.kind === "unix"
+    ? { kind: "unix", path: resolve(dirname(file), address.path) }
+    : address;
 }
 
 /** An http or https origin without a path; `hostname` is as `URL` has it (lower-case, IPv6 in brackets). */

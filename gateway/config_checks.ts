@@ -8,9 +8,9 @@
 import { dirname, resolve } from "@std/path";
 import type * as z from "zod";
 import type { Json } from "../protocol/snapshot.ts";
+import { type ListenAddress, located } from "./config_addresses.ts";
 import { formatPath, quote, type Report, valueAt } from "./config_report.ts";
 import { configSchema, corsSchema, pluginNameSchema, routeSchema } from "./config_schema.ts";
-import type { ListenAddress } from "./config_addresses.ts";
 import type { Path } from "./json_text.ts";
 
 /** `sun_path` of Linux, without the final NUL (unix(7)). */
@@ -97,11 +97,10 @@ function checkNumbers(input: Input): void {
 function checkListeners(input: Input): void {
   const { report, file } = input;
   const { listen: schema, admin, processes } = configSchema.shape;
-  const located = (address: ListenAddress | undefined): ListenAddress | undefined =>
-    address?.kind === "unix" ? { ...address, path: resolve(dirname(file), address.path) } : address;
-  const listen = located(read(input, ["listen"], schema));
+  const written = read(input, ["listen"], schema);
+  const listen = written && located(written, file);
   const adminSection = read(input, ["admin"], admin);
-  const adminListen = adminSection ? located(adminSection.listen) : undefined;
+  const adminListen = adminSection ? located(adminSection.listen, file) : undefined;
 
   for (
     const { path, address } of [
