@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { HostInit, LoadCommand } from "../protocol/host_stdin.ts";
 import { encodeJsonLine } from "../protocol/json_lines.ts";
 import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
@@ -46,7 +47,7 @@ export class ChildProcess {
     this.write({ load: { generation, dirUrl } });
   }
 
-  write(line: object): void {
+  write(line: HostInit | LoadCommand): void {
     // A process that is gone cannot be written to; its end is reported by itself.
     this.#stdin.write(encodeJsonLine(line)).catch(() => {});
   }

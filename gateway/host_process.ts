@@ -6,6 +6,7 @@
 
 import { join } from "@std/path";
 import { MessageError } from "../protocol/decode.ts";
+import type { HostStart } from "../protocol/host_stdin.ts";
 import { decodeFromHost, type FromHost, type Hello, type ToHost } from "../protocol/messages.ts";
 import type { Config } from "./config.ts";
 import type { Generation } from "./generation.ts";
@@ -36,16 +37,6 @@ export interface HostNeeds {
   readonly isolateEvents: PluginEvents;
   readonly onBlocked: (host: HostProcess) => void;
   readonly onExit: (host: HostProcess, reason: string) => void;
-}
-
-/** What the gateway has to tell each host at its start; where it runs adds the rest of `HostInit` (docs/protocol.md). */
-export interface HostStart {
-  readonly secret: string;
-  readonly version: string;
-  readonly poolSize: number;
-  readonly loadTimeoutMs: number;
-  readonly maxFrameBytes: number;
-  readonly pluginConfig: Config["pluginConfig"];
 }
 
 /** The process of a host, wherever it runs. */

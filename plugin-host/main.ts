@@ -6,6 +6,7 @@
  */
 
 import { Connection } from "../protocol/connection.ts";
+import type { HostInit, LoadCommand } from "../protocol/host_stdin.ts";
 import { jsonLines } from "../protocol/json_lines.ts";
 import {
   decodeToHost,
@@ -13,7 +14,6 @@ import {
   PROTOCOL_VERSION,
   type ToHost,
 } from "../protocol/messages.ts";
-import type { HostInit, LoadCommand } from "./control.ts";
 import { IsolatePool } from "./pool.ts";
 
 const commands = jsonLines(Deno.stdin.readable);

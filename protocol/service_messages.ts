@@ -9,6 +9,7 @@ import {
   count,
   decodeAs,
   type Decoded,
+  type Decoder,
   json,
   literal,
   mapOf,
@@ -17,6 +18,7 @@ import {
   string,
   union,
 } from "./decode.ts";
+import type { HostStart } from "./host_stdin.ts";
 import { hello, refused } from "./messages.ts";
 
 const fromService = union("type", {
@@ -35,6 +37,15 @@ const fromService = union("type", {
   host_ended: object({ type: literal("host_ended"), host: count, reason: string }),
 });
 
+const hostStart: Decoder<HostStart> = object({
+  secret: string,
+  version: string,
+  poolSize: count,
+  loadTimeoutMs: count,
+  maxFrameBytes: count,
+  pluginConfig: mapOf(json),
+});
+
 const toService = union("type", {
   refused,
   /**
@@ -47,7 +58,7 @@ const toService = union("type", {
     files: string,
     hosts: arrayOf(string),
     env: arrayOf(string),
-    init: mapOf(json),
+    init: hostStart,
   }),
   load: object({ type: literal("load"), host: count, generation: count, files: string }),
   kill_host: object({ type: literal("kill_host"), host: count }),

@@ -206,7 +206,7 @@ Deno.test("protocol.md shows the lines on the host's stdin with exactly their ke
   const [init, load] = blocks.filter(({ info }) => info === "stdin").map(({ text }) =>
     JSON.parse(text)
   );
-  const interfaces = await interfacesOf("plugin-host/control.ts");
+  const interfaces = await interfacesOf("protocol/host_stdin.ts");
   assertEquals(Object.keys(init).sort(), interfaces.HostInit);
   assertEquals(Object.keys(load), interfaces.LoadCommand);
 });

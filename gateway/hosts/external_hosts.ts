@@ -7,10 +7,11 @@
 
 import type { ByteMeter } from "../../protocol/connection.ts";
 import { MessageError } from "../../protocol/decode.ts";
+import type { HostStart } from "../../protocol/host_stdin.ts";
 import type { Hello } from "../../protocol/messages.ts";
 import { decodeFromService, type ToService } from "../../protocol/service_messages.ts";
 import type { Config } from "../config.ts";
-import type { HostChild, HostStart } from "../host_process.ts";
+import type { HostChild } from "../host_process.ts";
 import { ListenError, removeStaleSocket } from "../listen.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -124,7 +125,7 @@ export class ExternalHosts {
       files: files.hash,
       hosts: pluginHosts(config),
       env: [...config.pluginEnv],
-      init: { ...init },
+      init,
     });
     if (!service) resolve(AWAY);
     return {

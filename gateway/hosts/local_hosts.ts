@@ -6,6 +6,7 @@
  */
 
 import { basename, join } from "@std/path";
+import type { HostInit, HostStart } from "../../protocol/host_stdin.ts";
 import { ChildProcess } from "../child_process.ts";
 import type { Config } from "../config.ts";
 import type { Log } from "../log.ts";
@@ -131,27 +132,28 @@ export class LocalHosts {
   /**
    * Gets ready what a host needs that is to load `files`.
    *
-   * @returns what starts it; it is told `init`, and where it runs (`HostInit`, docs/protocol.md)
+   * @returns what starts it
    * @throws {PluginLoadError} where they need packages that are not there
    */
   async prepare(
     config: SandboxConfig,
     { path }: PluginFiles,
-  ): Promise<(init: object) => ChildProcess> {
+  ): Promise<(start: HostStart) => ChildProcess> {
     const packages = await namedPackages(path, this.#options.env);
     const command = this.#commandWith(config, packages);
     await makeDenoDir(command.env.DENO_DIR);
     if (packages) await linkPackages(packages, command.env.DENO_DIR);
     this.#command = command;
-    return (init) => {
+    return (start) => {
       const child = new ChildProcess(command, this.#options.output);
-      child.write({
-        ...init,
+      const init: HostInit = {
+        ...start,
         socket: this.socketPath,
         env: this.#pluginEnv(config),
         netHosts: pluginHosts(config),
         pluginsRoot: this.pluginsRoot,
-      });
+      };
+      child.write(init);
       return child;
     };
   }

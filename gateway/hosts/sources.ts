@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { HostStart } from "../../protocol/host_stdin.ts";
 import type { Config } from "../config.ts";
-import type { HostChild, HostStart } from "../host_process.ts";
+import type { HostChild } from "../host_process.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { PluginFiles } from "../plugin_files.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Json } from "../protocol/snapshot.ts";
+import type { Json } from "./snapshot.ts";
 
 /** The first line on stdin. It holds the secrets that neither the command line nor the environment may show. */
 export interface HostInit {
@@ -21,6 +21,9 @@ export interface HostInit {
   /** The folder that holds the generations' folders. */
   readonly pluginsRoot: string;
 }
+
+/** What of it the gateway says; where the host runs adds the rest. */
+export type HostStart = Omit<HostInit, "socket" | "env" | "netHosts" | "pluginsRoot">;
 
 /** Every later line on stdin. */
 export interface LoadCommand {
