@@ -5,7 +5,7 @@
  */
 
 import type { Config, Route } from "./config.ts";
-import { configWarnings } from "./config_warnings.ts";
+import { configWarnings, pluginWarnings } from "./config_warnings.ts";
 import { hookPlan, type PhasePlan } from "./hook_plan.ts";
 import { processCount } from "./processes/supervise.ts";
 import type { PluginRuntime } from "./plugin_runtime.ts";
@@ -40,7 +40,11 @@ export function checkReport(
   lines.push("", "permissions of the plugin host");
   for (const flag of command.args.filter((each) => each.startsWith("--"))) lines.push(`  ${flag}`);
   lines.push(`  environment: ${Object.keys(command.env).join(", ")}`);
-  const warnings = configWarnings(config);
+  const plugins = generation.plugins.map((each) => each.name);
+  const warnings = [
+    ...configWarnings(config),
+    ...pluginWarnings(config, { plugins, env: command.env }),
+  ];
   if (warnings.length > 0) lines.push("", "warnings", ...warnings.map((each) => `  ${each}`));
   lines.push("");
   return lines.join("\n");

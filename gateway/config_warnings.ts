@@ -15,6 +15,28 @@ export function configWarnings(config: Settings): string[] {
   return [...cacheWarnings(config), ...adminWarnings(config), ...logWarnings(config)];
 }
 
+/**
+ * The same about plugins, once they have loaded.
+ *
+ * @param loaded `plugins` are their names, `env` is the environment of the plugin host
+ */
+export function pluginWarnings(
+  { pluginConfig, pluginEnv }: Pick<Config, "pluginConfig" | "pluginEnv">,
+  { plugins, env }: {
+    readonly plugins: readonly string[];
+    readonly env: Readonly<Record<string, string>>;
+  },
+): string[] {
+  return [
+    ...Object.keys(pluginConfig).filter((name) => !plugins.includes(name)).map((name) =>
+      `pluginConfig["${name}"]: there is no plugin "${name}" in pluginsDir, so nothing reads it`
+    ),
+    ...pluginEnv.filter((name) => env[name] === undefined).map((name) =>
+      `pluginEnv: "${name}" is not set in this environment, so plugins do not have it`
+    ),
+  ];
+}
+
 function cacheWarnings({ processes, services: { cache }, routes }: Settings): string[] {
   if (cache.driver === "memory") {
     return processes === 1 ? [] : [

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { loadConfig } from "../../gateway/config.ts";
-import { configWarnings } from "../../gateway/config_warnings.ts";
+import { configWarnings, pluginWarnings } from "../../gateway/config_warnings.ts";
 import { configText, scratch } from "../support/conduit.ts";
 
 async function warningsOf(settings: Readonly<Record<string, unknown>>): Promise<string[]> {
@@ -26,5 +26,17 @@ Deno.test("check warns of secrets that are to stand in access lines", async () =
   assertEquals((await warningsOf({ log })).map((warning) => warning.split(" is ")[0]), [
     'log.requestHeaders: "cookie"',
     'log.queryParameters: "api_key"',
+  ]);
+});
+
+Deno.test("check warns of settings for a plugin that is not there, and of variables that are not set", () => {
+  const config = {
+    pluginConfig: { "001-auth": {}, "002-rolse": {} },
+    pluginEnv: ["SECRET", "KEY"],
+  };
+  const loaded = { plugins: ["001-auth", "002-roles"], env: { KEY: "", DENO_DIR: "/tmp" } };
+  assertEquals(pluginWarnings(config, loaded), [
+    'pluginConfig["002-rolse"]: there is no plugin "002-rolse" in pluginsDir, so nothing reads it',
+    'pluginEnv: "SECRET" is not set in this environment, so plugins do not have it',
   ]);
 });
