@@ -67,7 +67,9 @@ function checkRuntime({ value, report, file }: Input): void {
 function checkNumbers(input: Input): void {
   const { report } = input;
   const { hookTimeoutMs, hardCeilingMs, maxFrameBytes, bodies } = configSchema.shape;
-  const ceilingMs = read(input, ["hardCeilingMs"], hardCeilingMs);
+  // Left out, it gives way: a hook is given up when its own time is over, if that is longer.
+  const isGiven = valueAt(input.value, ["hardCeilingMs"]) !== undefined;
+  const ceilingMs = isGiven ? read(input, ["hardCeilingMs"], hardCeilingMs) : undefined;
   for (
     const path of [["hookTimeoutMs"], ...routePaths(input).map((it) => [...it, "hookTimeoutMs"])]
   ) {

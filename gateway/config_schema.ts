@@ -147,7 +147,9 @@ export const configSchema = section({
     .describe("For each plugin name what its onLoad gets as init.config."),
   hookTimeoutMs: hookTimeoutMs.prefault(100).describe("How long one hook may take."),
   hardCeilingMs: delayMs.prefault(200)
-    .describe("How long a hook may block its isolate before the isolate is replaced."),
+    .describe(
+      "How long a hook may block its isolate before the isolate is replaced; its hookTimeoutMs, where that is longer.",
+    ),
   hookDispatch: hookDispatch.prefault("per-hook")
     .describe("Whether each hook is asked for alone, or a phase in one message."),
   failPolicy: failPolicy.prefault("closed").describe(

@@ -146,6 +146,17 @@ Deno.test("a queue of busy hooks, each within hookTimeoutMs, is no timeout and n
   assertEquals(noticed, []);
 });
 
+Deno.test("failure: a hook blocks its isolate past hardCeilingMs; where hookTimeoutMs is longer, that has to be over first", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await wildGateway(upstream, {
+    hookTimeoutMs: 1500, // no hardCeilingMs, which is 200 then
+    onHookTimeout: "reject",
+  });
+  assertEquals((await ask(gateway, "/hold")).status, 200); // blocks for a second
+  assertEquals((await ask(gateway, "/loop")).status, 503);
+  await gateway.waitForLog((line) => line.message === "the plugin host was renewed");
+});
+
 for (const path of ["/exit", "/close"]) {
   Deno.test(`failure: an isolate crashes or closes itself; its pending hooks fail by the hook-error rule, it is replaced, host and gateway live (${path})`, async () => {
     await using upstream = echoUpstream();

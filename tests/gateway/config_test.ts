@@ -581,11 +581,19 @@ Deno.test("config is plain data, so that a process can be given it as JSON", asy
   assertEquals(JSON.parse(JSON.stringify(config)), config);
 });
 
+Deno.test("a hookTimeoutMs over the default of hardCeilingMs needs none of its own", async () => {
+  const { hookTimeoutMs, hardCeilingMs, routes } = await load(
+    JSON.stringify({ hookTimeoutMs: 1000, routes: [{ ...ROUTE, hookTimeoutMs: 5000 }] }),
+  );
+  assertEquals([hookTimeoutMs, hardCeilingMs, routes[0]?.hookTimeoutMs], [1000, 200, 5000]);
+});
+
 Deno.test("config reports ten mistakes in one file at once", async () => {
   const text = JSON.stringify({
     listn: ":1",
     listen: "x",
     hookTimeoutMs: 500,
+    hardCeilingMs: 200,
     maxInFlight: -1,
     cors: { allowedOrigins: ["*"], allowCredentials: true, maxAgeSeconds: "1" },
     trustedProxies: ["x"],
