@@ -90,7 +90,7 @@ export async function installPackages(
   try {
     const lock = await fetchPackages(wanted, { deno, draft });
     await gatherRegistries(join(draft, "npm"));
-    if (lock !== wanted.lock) await Deno.writeTextFile(join(pluginsDir, "deno.lock"), lock);
+    if (lock !== wanted.lock) await writeLock(pluginsDir, lock);
     const dir = await packagesDir(wanted.imports, lock, env);
     if (!await exists(dir)) await Deno.rename(draft, dir);
     return { ...wanted, lock, dir };
@@ -170,6 +170,20 @@ async function fetchPackages(
   throw new PluginLoadError(
     `deno.json: its packages cannot be installed\n${new TextDecoder().decode(stderr).trim()}`,
   );
+}
+
+/** @throws {PluginLoadError} where a service's user may read the folder and not write it */
+async function writeLock(pluginsDir: string, lock: string): Promise<void> {
+  try {
+    await Deno.writeTextFile(join(pluginsDir, "deno.lock"), lock);
+  } catch (error) {
+    throw new PluginLoadError(
+      `deno.lock: cannot be written: ${
+        errorText(error)
+      }; install where it can be, and bring the file along`,
+      { cause: error },
+    );
+  }
 }
 
 /** A mirror has a folder of its own, and the host does not know of mirrors: everything is laid where it looks. */

@@ -248,6 +248,20 @@ Deno.test("packages: a package that is not in the registry says what Deno said",
   assertEquals(left, [], "nothing half-done stays");
 });
 
+Deno.test("packages: where deno.lock cannot be written nothing is installed, and it says what to do", async () => {
+  await using npm = await registry();
+  await using dir = await project();
+  await Deno.symlink("/nowhere/deno.lock", join(dir.path, "plugins/deno.lock"));
+  const { code, stderr } = await check(dir.path, await environment(dir.path, npm), "--install");
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /deno\.lock: cannot be written: .*; install where it can be, and bring the file along$/m,
+  );
+  const left = await Array.fromAsync(Deno.readDir(join(dir.path, "cache/plugin-packages")));
+  assertEquals(left, [], "nothing half-done stays");
+});
+
 function plain(text: string): string {
   return `export default { readsBodies: false, beforeRequest(ctx) { ctx.reject(418, "${text}"); } };`;
 }
