@@ -49,7 +49,12 @@ export async function copyPlugins(pluginsDir: string, root: string): Promise<Plu
   const hash = (await sha256(new TextEncoder().encode(JSON.stringify(files)))).slice(0, 16);
   const path = join(root, hash);
   if (!await exists(path)) {
-    await writeCopy(contents, { root, path });
+    await writeCopy(contents, { root, path }).catch((error) => {
+      throw new PluginsDirError(
+        `pluginsDir: "${pluginsDir}" cannot be copied into "${root}": ${errorText(error)}`,
+        { cause: error },
+      );
+    });
   }
   return { hash, path, dirUrl: `${toFileUrl(path).href}/`, files };
 }

@@ -20,7 +20,7 @@ import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Stories } from "./observe/stories.ts";
-import type { PluginFiles } from "./plugin_files.ts";
+import { exists, type PluginFiles } from "./plugin_files.ts";
 import { PluginLogs, type PluginLogsOptions } from "./plugin_logs.ts";
 import { keepLastGood, lastGoodIn } from "./processes/last_good.ts";
 import { type StartResult, Supervisor } from "./supervisor.ts";
@@ -66,7 +66,8 @@ export interface PluginRuntime {
   readonly cache: CacheStore;
   readonly external: ExternalHosts | undefined;
   start(): Promise<StartResult>;
-  watch(): void;
+  /** @param onLost hears that nothing can be loaded any more here, only in another runtime */
+  watch(onLost: () => void): void;
   /** Another configuration for the same host. @returns why its routes cannot work with the plugins, or `undefined` */
   adopt(config: Pick<Config, "routes" | "log">): string | undefined;
   /** Ends when the requests that use it are done; no new one will. */
@@ -92,10 +93,13 @@ export async function openPluginRuntime(
   const { handedOver, log, metrics, version, dev } = options;
   const { runtime } = config;
   const pluginLogs = new PluginLogs({ log, metrics, ...logLimits(config, options) });
+  const before = handedOver?.lastGood?.path;
   const local = runtime.mode === "external" ? undefined : await LocalHosts.open(config, {
     ...options,
     output: pluginLogs.output,
-    lastGood: handedOver?.lastGood?.path ?? await lastGoodIn(options.lastGoodDir ?? ""),
+    lastGood: before !== undefined && await exists(before)
+      ? before
+      : await lastGoodIn(options.lastGoodDir ?? ""),
   });
   const external = runtime.mode === "external"
     ? handedOver?.external ??
@@ -176,7 +180,10 @@ export async function openPluginRuntime(
       // A service of its own can still be mended; the gateway serves by `failPolicy` meanwhile.
       return external && started.kind === "failed" ? { ...started, kind: "absent" } : started;
     },
-    watch: () => local?.watch(onFiles, ({ hash }) => hash === supervisor.lastGood?.hash),
+    watch(onLost) {
+      local?.watch(onFiles, ({ hash }) => hash === supervisor.lastGood?.hash);
+      local?.watchDir(onLost);
+    },
     adopt(next) {
       const unfit = supervisor.current && missingPlugins(next.routes, supervisor.current);
       if (unfit !== undefined) return unfit;

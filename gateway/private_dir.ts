@@ -74,11 +74,15 @@ async function hold(path: string): Promise<PrivateDir | undefined> {
     lock?.close();
     return undefined;
   }
+  const folder = await Deno.open(path);
+  // What removes old files from /tmp passes over a folder that is locked, and all that is in it (tmpfiles.d(5)).
+  await folder.lock(false);
   return {
     path,
     socketPath: join(path, SOCKET),
     async remove() {
       await Deno.remove(path, { recursive: true }).catch(() => {});
+      folder.close();
       lock.close();
     },
   };

@@ -6,6 +6,7 @@
  */
 
 import { AccessLog } from "./access_log.ts";
+import { Backoff } from "./backoff.ts";
 import type { Config } from "./config.ts";
 import { changes, isSame, needsNewHost, refusedChanges } from "./config_changes.ts";
 import { errorText } from "./errors.ts";
@@ -40,7 +41,9 @@ export class Gateway {
   /** With those that are being started, and those that end when the requests on them do. */
   readonly #runtimes = new Set<PluginRuntime>();
   readonly #listeners: Listeners;
+  readonly #backoff = new Backoff();
   #serving: Serving;
+  #changes: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
   private constructor(config: Config, runtime: PluginRuntime, options: GatewayOptions) {
@@ -74,7 +77,7 @@ export class Gateway {
   ): Promise<Gateway> {
     const gateway = new Gateway(config, runtime, options);
     gateway.#listeners.use(await gateway.#listeners.open(config));
-    runtime.watch();
+    runtime.watch(() => gateway.#renew(runtime));
     return gateway;
   }
 
@@ -87,12 +90,42 @@ export class Gateway {
    *
    * @throws {Error} what is in its way
    */
-  async reload(next: Config): Promise<Reloaded> {
+  reload(next: Config): Promise<Reloaded> {
+    return this.#inTurn(() => this.#put(next));
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#changes.then(change);
+    this.#changes = done.catch(() => {});
+    return done;
+  }
+
+  /**
+   * What the runtime has on the disk was taken away, by the end of a login session for instance. What runs goes on meanwhile.
+   *
+   * @param told why it could not be put right before
+   */
+  #renew(lost: PluginRuntime, told?: string): void {
+    const { log } = this.#options;
+    if (told === undefined) log.error("the private folder is gone; the plugin host is moved");
+    const move = async () => {
+      if (this.#stopping || this.#serving.runtime !== lost) return;
+      const { pluginHost } = await this.#put(this.config, { anew: true });
+      log.info("the plugin host was moved", { pid: pluginHost });
+    };
+    this.#inTurn(move).catch((error) => {
+      const reason = errorText(error);
+      if (reason !== told) log.error("the plugin host cannot be moved", { reason });
+      this.#backoff.retry(() => this.#renew(lost, reason));
+    });
+  }
+
+  async #put(next: Config, { anew = false } = {}): Promise<Reloaded> {
     const { config, runtime } = this.#serving;
     const refused = refusedChanges(config, next, { dev: this.#options.dev !== undefined });
     if (refused.length > 0) throw new ReloadError(refused.join("\n"));
     // Without plugins there is nothing to hold the routes against, so it must be shown that there can be.
-    const isNew = needsNewHost(config, next) || !runtime.supervisor.current;
+    const isNew = anew || needsNewHost(config, next) || !runtime.supervisor.current;
     const kept: Kept = {
       cache: isSame(config.services.cache, next.services.cache),
       external: isSame(config.runtime, next.runtime),
@@ -114,7 +147,7 @@ export class Gateway {
       throw error;
     }
     if (isNew) {
-      target.watch();
+      target.watch(() => this.#renew(target));
       void this.#end(runtime.retire(kept), runtime);
     }
     this.#options.configureLog?.(next.log);
@@ -138,6 +171,7 @@ export class Gateway {
   /** Ends all plugin hosts, also one that is just being started. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#backoff.cancel();
     await Promise.all([...this.#runtimes].map((runtime) => runtime.stop()));
   }
 

@@ -10,7 +10,13 @@ import type { HostInit, HostStart } from "../../protocol/host_stdin.ts";
 import { ChildProcess } from "../child_process.ts";
 import type { Config } from "../config.ts";
 import type { Log } from "../log.ts";
-import { copyPlugins, type PluginFiles, pruneCompiled, watchPlugins } from "../plugin_files.ts";
+import {
+  copyPlugins,
+  exists,
+  type PluginFiles,
+  pruneCompiled,
+  watchPlugins,
+} from "../plugin_files.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "../plugin_packages.ts";
 import { makeDenoDir, makePrivateDir, type PrivateDir } from "../private_dir.ts";
 import {
@@ -29,6 +35,8 @@ export interface HostProgram extends Pick<HostFiles, "deno" | "entry" | "sources
   readonly modules: Readonly<Record<string, string>>;
 }
 
+/** How often the private folder is looked for. */
+const DIR_POLL_MS = 1000;
 /** The newest copies stay, for sets of plugins that still drain. */
 const KEPT_COPIES = 8;
 
@@ -175,6 +183,18 @@ export class LocalHosts {
         void this.#prune(isNeeded).catch(() => {}); // the next change tries again
       },
     });
+  }
+
+  /** Calls `onLost`, unless `stopWatching` comes first, when the private folder is gone: no host can be started from it any more. */
+  watchDir(onLost: () => void): void {
+    const { signal } = this.#watching;
+    const timer = setInterval(async () => {
+      const isThere = await exists(this.socketPath) && await exists(this.pluginsRoot);
+      if (isThere || signal.aborted) return;
+      clearInterval(timer);
+      onLost();
+    }, DIR_POLL_MS);
+    signal.addEventListener("abort", () => clearInterval(timer), { once: true });
   }
 
   stopWatching(): void {

@@ -1,9 +1,13 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "@std/path";
+import { scratch } from "../support/conduit.ts";
 import {
   type Answer,
   ask,
   assertAllServed,
+  assertNothingLeft,
   assertPoliced,
+  assertServed,
   duringLoad,
   errorOf,
   hostProgram,
@@ -16,6 +20,9 @@ import { isRunning, type TestGateway, testGateway } from "../support/gateway.ts"
 
 const UNAVAILABLE = { code: "runtime_unavailable", message: "plugin runtime unavailable" };
 const REAL_HOST = `exec $DENO "$@"`;
+const VERSIONED = `export default {
+  afterResponse(ctx) { ctx.response.setHeader("x-more", "yes"); },
+};`;
 
 interface Upstreams {
   readonly closed: EchoUpstream;
@@ -37,6 +44,10 @@ function policed(
     plugins: { "001-policy.ts": POLICY },
     env,
   });
+}
+
+async function endAll(...upstreams: readonly EchoUpstream[]): Promise<void> {
+  for (const each of upstreams) await each[Symbol.asyncDispose]();
 }
 
 async function killHost(gateway: TestGateway): Promise<void> {
@@ -269,6 +280,61 @@ Deno.test("failure: renewals and deaths of the host leave nothing open in the ga
     what: `${before} open files, not ${await openFiles()}`,
     withinMs: 3000,
   });
+});
+
+const TAKEN: readonly (readonly [what: string, take: (run: string) => Promise<void>])[] = [
+  ["the private folder", (run) => Deno.remove(run, { recursive: true })], // as logind does with XDG_RUNTIME_DIR
+  ["the plugin socket", (run) => Deno.remove(join(privateDirs(run)[0] ?? "", "host.sock"))],
+  [
+    "the plugins' copies",
+    (run) => Deno.remove(join(privateDirs(run)[0] ?? "", "plugins"), { recursive: true }),
+  ],
+];
+
+function privateDirs(run: string): string[] {
+  return [...Deno.readDirSync(run)].map((each) => join(run, each.name));
+}
+
+for (const [what, take] of TAKEN) {
+  Deno.test(`${what} taken away: the plugin host moves, no request is lost, and saves and deaths are as ever`, async () => {
+    const [closed, open] = [echoUpstream(), echoUpstream()];
+    await using upstreams = { closed, open, [Symbol.asyncDispose]: () => endAll(closed, open) };
+    await using tmp = await scratch();
+    await using gateway = await policed(upstreams, { TMPDIR: tmp.path });
+    const run = join(gateway.dir, "run");
+    const { others } = await duringLoad(gateway, async () => {
+      await take(run);
+      await gateway.waitForLog((line) => line.message === "the plugin host was moved");
+    }, { path: "/closed", clients: 10 });
+    assertServed(others);
+    await gateway.savePlugin("002-more.ts", VERSIONED);
+    await gateway.until(async () => (await ask(gateway, "/closed")).headers.has("x-more"), {
+      what: "the save to be live",
+    });
+    await killHost(gateway);
+    await assertBack(gateway, upstreams);
+    await assertNothingLeft(gateway);
+    const left = [...Deno.readDirSync(tmp.path)];
+    assertEquals(left.map((each) => each.name), [], "nothing of the new folder stays");
+  });
+}
+
+Deno.test("the private folder is taken away while a broken plugin lies on the disk: what runs goes on until that is mended", async () => {
+  const [closed, open] = [echoUpstream(), echoUpstream()];
+  await using upstreams = { closed, open, [Symbol.asyncDispose]: () => endAll(closed, open) };
+  await using gateway = await policed(upstreams);
+  await gateway.savePlugin("002-more.ts", "export default {");
+  await gateway.waitForLog((line) => line.message.startsWith("plugins did not load"));
+  await Deno.remove(privateDirs(join(gateway.dir, "run"))[0] ?? "", { recursive: true });
+  const line = await gateway.waitForLog((each) =>
+    each.message === "the plugin host cannot be moved"
+  );
+  assertMatch(String(line.reason), /^plugins did not load:\n002-more\.ts:1:/);
+  assertEquals((await ask(gateway, "/closed")).status, 200);
+  await gateway.savePlugin("002-more.ts", VERSIONED);
+  await gateway.waitForLog((each) => each.message === "the plugin host was moved");
+  assert((await ask(gateway, "/closed")).headers.has("x-more"));
+  assertPoliced(closed);
 });
 
 Deno.test("failure: the gateway is killed; its host ends, also while an isolate of it loops, and the next start finds nothing in its way", async () => {

@@ -27,6 +27,19 @@ Deno.test("the private folder is 0700, has a random name, and is gone after remo
   assertEquals(names(dir.path), []);
 });
 
+Deno.test("what removes old files passes over the private folder: it is locked, as tmpfiles.d(5) asks, until it is removed", async () => {
+  await using dir = await scratch();
+  const made = await make({ TMPDIR: dir.path });
+  const tryLock = async () => {
+    using folder = await Deno.open(made.path);
+    return await folder.tryLock(true);
+  };
+  assertEquals(await tryLock(), false);
+  await made.remove();
+  await Deno.mkdir(made.path);
+  assertEquals(await tryLock(), true);
+});
+
 const PLACES: readonly (readonly [env: Env, parent: string])[] = [
   [{ RUNTIME_DIRECTORY: "{dir}/a:{dir}/b", XDG_RUNTIME_DIR: "{dir}/b", TMPDIR: "{dir}/c" }, "a"],
   [{ RUNTIME_DIRECTORY: "", XDG_RUNTIME_DIR: "{dir}/b", TMPDIR: "{dir}/c" }, "b"],
