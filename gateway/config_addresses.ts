@@ -16,7 +16,10 @@ export type ListenAddress =
   | { readonly kind: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
-/** `host` may start with `*.`; a null `port` is the default one of the URL's scheme. */
+/**
+ * An entry of `forward.allowedHosts`. `host` is in lower case, may start with `*.` (exactly one label), or is an address (IPv6 in brackets); a
+ * null `port` is the default one of the URL's scheme.
+ */
 export interface ForwardHost {
   readonly host: string;
   readonly port: number | null;

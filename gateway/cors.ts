@@ -7,21 +7,8 @@
 
 import { isToken } from "../protocol/mutation_rules.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
+import type { CorsConfig } from "./config.ts";
 import { newHeaderMap } from "./headers.ts";
-
-export interface CorsConfig {
-  /**
-   * `https://app.example.com`, `https://*.example.com` (exactly one label) or `*`. None: every
-   * origin is denied.
-   */
-  readonly allowedOrigins: readonly string[];
-  readonly allowedMethods: readonly string[];
-  /** `*` allows whatever is asked for, `authorization` too. */
-  readonly allowedHeaders: readonly string[];
-  readonly exposedHeaders: readonly string[];
-  readonly allowCredentials: boolean;
-  readonly maxAgeSeconds: number;
-}
 
 export interface CorsPolicy {
   /**

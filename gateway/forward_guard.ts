@@ -8,27 +8,13 @@
 
 import { lookup } from "node:dns/promises";
 import ipaddr from "ipaddr.js";
+import type { ForwardHost } from "./config.ts";
 import { errorText } from "./errors.ts";
 import { canonicalPath, rawTarget } from "./path.ts";
 import { LATE, within } from "./time_limit.ts";
+import { type Origin, originText } from "./upstream/origin.ts";
 
-/** One entry of `forward.allowedHosts`. */
-export interface AllowedHost {
-  /** Lower-case: a name, `*.` (exactly one label) and a name, or an address (IPv6 in brackets). */
-  readonly host: string;
-  /** `null`: the default port of the URL's scheme. */
-  readonly port: number | null;
-  readonly allowPrivate: boolean;
-}
-
-export interface ForwardOrigin {
-  readonly protocol: "http:" | "https:";
-  /** As in `URL.hostname`: lower-case, IPv6 in brackets. */
-  readonly hostname: string;
-  readonly port: number;
-}
-
-export interface ForwardTarget extends ForwardOrigin {
+export interface ForwardTarget extends Origin {
   /** The address that was judged, to connect to; without brackets. */
   readonly address: string;
   /** Canonical; encoded slashes are kept, since the plugin wrote them. */
@@ -50,7 +36,7 @@ const GLOBAL_UNICAST = ipaddr.IPv6.parse("2000::");
 
 /** The rules of one configuration. It keeps nothing between checks. */
 export class ForwardGuard {
-  readonly #allowedHosts: readonly AllowedHost[];
+  readonly #allowedHosts: readonly ForwardHost[];
   readonly #upstreams: ReadonlySet<string>;
   readonly #blockPrivateNetworks: boolean;
   readonly #resolve: Resolve;
@@ -62,8 +48,8 @@ export class ForwardGuard {
    * 2000
    */
   constructor(options: {
-    readonly allowedHosts: readonly AllowedHost[];
-    readonly upstreams: readonly ForwardOrigin[];
+    readonly allowedHosts: readonly ForwardHost[];
+    readonly upstreams: readonly Origin[];
     readonly blockPrivateNetworks: boolean;
     readonly resolve?: Resolve;
     readonly resolveTimeoutMs?: number;
@@ -101,7 +87,7 @@ export class ForwardGuard {
   }
 
   /** Throws where the host is not allowed at all. */
-  #mustBePublic(origin: ForwardOrigin): boolean {
+  #mustBePublic(origin: Origin): boolean {
     if (this.#upstreams.has(originText(origin))) return false;
     const entries = this.#allowedHosts.filter((entry) => isAllowedBy(entry, origin));
     if (entries.length === 0) {
@@ -169,15 +155,11 @@ function parseTarget(url: string): Omit<ForwardTarget, "address"> {
   return { protocol, hostname, port: Number(parsed.port || DEFAULT_PORT[protocol]), path, query };
 }
 
-function isAllowedBy(entry: AllowedHost, { protocol, hostname, port }: ForwardOrigin): boolean {
+function isAllowedBy(entry: ForwardHost, { protocol, hostname, port }: Origin): boolean {
   if (port !== (entry.port ?? DEFAULT_PORT[protocol])) return false;
   if (!entry.host.startsWith("*.")) return hostname === entry.host;
   const dot = hostname.indexOf(".");
   return dot > 0 && hostname.slice(dot) === entry.host.slice(1);
-}
-
-function originText({ protocol, hostname, port }: ForwardOrigin): string {
-  return `${protocol}//${hostname}:${port}`;
 }
 
 /**

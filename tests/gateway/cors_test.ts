@@ -1,6 +1,7 @@
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { type CorsConfig, corsPolicy } from "../../gateway/cors.ts";
+import type { CorsConfig } from "../../gateway/config.ts";
+import { corsPolicy } from "../../gateway/cors.ts";
 import { newHeaderMap } from "../../gateway/headers.ts";
 import type { HeaderMap } from "../../protocol/snapshot.ts";
 

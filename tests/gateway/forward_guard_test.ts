@@ -1,15 +1,11 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import {
-  type AllowedHost,
-  ForwardGuard,
-  type ForwardTarget,
-  isPublicAddress,
-} from "../../gateway/forward_guard.ts";
+import type { ForwardHost } from "../../gateway/config.ts";
+import { ForwardGuard, type ForwardTarget, isPublicAddress } from "../../gateway/forward_guard.ts";
 
 type GuardOptions = ConstructorParameters<typeof ForwardGuard>[0];
 
-function allow(host: string, port: number | null = null, allowPrivate = false): AllowedHost {
+function allow(host: string, port: number | null = null, allowPrivate = false): ForwardHost {
   return { host, port, allowPrivate };
 }
 

@@ -2,7 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import ipaddr from "ipaddr.js";
-import { type AllowedHost, ForwardGuard } from "../../gateway/forward_guard.ts";
+import type { ForwardHost } from "../../gateway/config.ts";
+import { ForwardGuard } from "../../gateway/forward_guard.ts";
 import { attackTest } from "../support/attack_rows.ts";
 import { OK, recordingUpstream } from "../support/recording_upstream.ts";
 import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
@@ -86,7 +87,7 @@ function hostsOf(value: number): string[] {
 /** A guard that allows whatever a parser makes of this host, and whose resolver says that it is `address`. */
 function guardFor(host: string, address: string): ForwardGuard {
   const names = [host, host.toLowerCase(), URL.parse(`http://${host}/`)?.hostname ?? host];
-  const allowedHosts = names.map((each): AllowedHost => ({
+  const allowedHosts = names.map((each): ForwardHost => ({
     host: each,
     port: null,
     allowPrivate: false,
