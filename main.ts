@@ -126,7 +126,7 @@ function gatewayOptions(
       const [deno, files] = [await ownDeno(log), await ownFiles()];
       return { deno, ...await files.place(dir) };
     },
-    ...(Deno.env.get("CONDUIT_TRACE_IPC") === "1" ? { traceIpc } : {}),
+    traceIpc: env("CONDUIT_TRACE_IPC") === "1" ? traceIpc : undefined,
   };
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Trace } from "../protocol/connection.ts";
 import type { AdminPage } from "./admin.ts";
 import { openCache } from "./cache/open.ts";
 import type { CacheStore } from "./cache/store.ts";
@@ -48,7 +49,7 @@ export interface GatewayOptions {
   /** Takes on what the log is to be from now on; `dev` has a log of its own. */
   readonly configureLog?: ((log: Config["log"]) => void) | undefined;
   /** Prints every frame of the plugin socket. */
-  readonly traceIpc?: (direction: "in" | "out", message: object) => void;
+  readonly traceIpc: Trace | undefined;
 }
 
 /** What `conduit dev` has and `conduit run` has not. */

@@ -26,9 +26,11 @@ export interface ConnectionOptions {
   /** How much may wait for a peer that does not read, in bytes; beyond it the connection is closed. */
   readonly maxQueuedBytes?: number;
   readonly meter?: ByteMeter;
-  /** Sees every message, for debugging. */
-  readonly trace?: (direction: "in" | "out", message: object) => void;
+  readonly trace?: Trace | undefined;
 }
+
+/** Sees every message, for debugging. */
+export type Trace = (direction: "in" | "out", message: object) => void;
 
 const READ_BYTES = 64 * 1024;
 const DEFAULT_MAX_QUEUED_BYTES = 64 * 1024 * 1024;
@@ -39,7 +41,7 @@ export class Connection<Out extends object> {
   readonly #decoder: FrameDecoder;
   readonly #maxFrameBytes: number;
   readonly #maxQueuedBytes: number;
-  readonly #trace: ConnectionOptions["trace"];
+  readonly #trace: Trace | undefined;
   readonly #meter: ByteMeter;
   #queue: Uint8Array[] = [];
   /** Of the queue and of the write that is under way. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { ByteMeter } from "../../protocol/connection.ts";
+import type { ConnectionOptions } from "../../protocol/connection.ts";
 import { MessageError } from "../../protocol/decode.ts";
 import type { HostStart } from "../../protocol/host_stdin.ts";
 import type { Hello } from "../../protocol/messages.ts";
@@ -21,12 +21,9 @@ import { pluginHosts } from "../sandbox.ts";
 import { within } from "../time_limit.ts";
 import { removeSecret, writeSecret } from "./secret_file.ts";
 
-export interface ExternalHostsOptions {
+export interface ExternalHostsOptions extends ConnectionOptions {
   readonly log: Log;
   readonly version: string;
-  readonly maxFrameBytes: number;
-  readonly meter: ByteMeter;
-  readonly trace?: (direction: "in" | "out", message: object) => void;
 }
 
 export type OnFiles = (files: PluginFiles, options?: FromNewService) => void;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { Connection } from "../../protocol/connection.ts";
+import { Connection, type Trace } from "../../protocol/connection.ts";
 import { PROTOCOL_VERSION } from "../../protocol/messages.ts";
 import { decodeToService, type FromService } from "../../protocol/service_messages.ts";
 import { Backoff } from "../backoff.ts";
@@ -21,7 +21,7 @@ import { readSecret } from "./secret_file.ts";
 export interface HostServiceOptions
   extends Pick<LocalHostsOptions, "log" | "output" | "env" | "hostProgram"> {
   readonly version: string;
-  readonly trace?: (direction: "in" | "out", message: object) => void;
+  readonly trace: Trace | undefined;
   /** Hears whether a gateway is there. */
   readonly onState: (state: string) => void;
 }
@@ -104,7 +104,7 @@ export class HostService {
     if (this.#stopping) socket.close();
     const { log, version, trace, onState } = this.#options;
     const { maxFrameBytes } = this.#config;
-    const link: Link = new Connection(socket, { maxFrameBytes, ...(trace ? { trace } : {}) });
+    const link: Link = new Connection(socket, { maxFrameBytes, trace });
     let refused: string | undefined;
     link.send({
       type: "hello",

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Trace } from "../../protocol/connection.ts";
 import type { HostStart } from "../../protocol/host_stdin.ts";
 import type { Config } from "../config.ts";
 import type { HostChild } from "../host_process.ts";
@@ -20,7 +21,7 @@ const EXTERNAL_START_MS = 2000;
 export interface SourceOptions {
   readonly log: Log;
   readonly metrics: Pick<Metrics, "ipc">;
-  readonly traceIpc?: ((direction: "in" | "out", message: object) => void) | undefined;
+  readonly traceIpc: Trace | undefined;
 }
 
 /** What is not ended with a runtime, since another one has it. */
@@ -90,10 +91,5 @@ export function socketOptions(
   { maxFrameBytes }: Config,
   { log, metrics, traceIpc }: SourceOptions,
 ) {
-  return {
-    log,
-    maxFrameBytes,
-    meter: metrics.ipc,
-    ...(traceIpc ? { trace: traceIpc } : {}),
-  };
+  return { log, maxFrameBytes, meter: metrics.ipc, trace: traceIpc };
 }
