@@ -15,7 +15,6 @@ import { askAdmin } from "./gateway/cli/healthcheck.ts";
 import { manualPage, overview } from "./gateway/cli/help.ts";
 import {
   embedded,
-  Failure,
   host,
   type OwnOptions,
   type Program,
@@ -91,7 +90,7 @@ async function check({ configFile, options: { install, diff } }: Arguments): Pro
   const runtime = await openPluginRuntime(config, options);
   try {
     const started = await runtime.start();
-    if (started.kind !== "ready") throw new Failure(`plugins did not load:\n${started.reason}`);
+    if (started.kind !== "ready") throw new UserError(`plugins did not load:\n${started.reason}`);
     return await print(checkReport(config, runtime));
   } finally {
     await runtime.stop();

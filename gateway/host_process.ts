@@ -14,7 +14,7 @@ import { HostGenerations } from "./host_generations.ts";
 import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
-import { faultText, HostGoneError, PluginLoadError } from "./plugin_errors.ts";
+import { faultText, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
 import { LATE, within } from "./time_limit.ts";
@@ -109,11 +109,11 @@ export class HostProcess implements Peer {
    * Loads one copy of the plugin files as a generation.
    *
    * @throws {PluginLoadError} when the files are at fault
-   * @throws {HostGoneError} when the process is
+   * @throws {Error} when the process is
    */
   async load(id: number, files: PluginFiles): Promise<Generation> {
     const done = Promise.withResolvers<Generation>();
-    if (this.#gone) throw new HostGoneError("the plugin host has ended");
+    if (this.#gone) throw new Error("the plugin host has ended");
     this.#loading.set(id, { ...done, files });
     this.#process.load(id, files);
     try {
@@ -229,7 +229,7 @@ export class HostProcess implements Peer {
     this.#connection?.close();
     for (const answered of this.#pings.values()) answered(undefined);
     for (const loading of this.#loading.values()) {
-      loading.reject(new HostGoneError(`the plugin host ended (${reason})`));
+      loading.reject(new Error(`the plugin host ended (${reason})`));
     }
     this.#generations.close();
     this.#needs.onExit(this, reason);

@@ -12,7 +12,6 @@ import type { DrainOptions, Handle } from "./drain.ts";
 import { Front } from "./front.ts";
 import { listenAddressText, ListenError, type Listening } from "./listen.ts";
 import type { Log } from "./log.ts";
-import { ReloadError } from "./reload.ts";
 
 export interface ListenersNeeds {
   readonly log: Log;
@@ -42,7 +41,7 @@ export class Listeners {
   /**
    * The listeners for `config`: those that are there, where it names the same address, and new ones beside them.
    *
-   * @throws {ListenError} @throws {ReloadError} where an address is one that this gateway holds itself
+   * @throws {ListenError} @throws {Error} where an address is one that this gateway holds itself
    */
   async open(config: Opened["config"]): Promise<Opened> {
     const { log, sharesPort, handle, admin } = this.#needs;
@@ -104,8 +103,8 @@ export class Listeners {
   }
 }
 
-function overlap({ address }: ListenError): ReloadError {
-  return new ReloadError(
+function overlap({ address }: ListenError): Error {
+  return new Error(
     `cannot listen on ${
       address && listenAddressText(address)
     }: it is this gateway's own: a new address is bound before an old one is left; restart the gateway`,

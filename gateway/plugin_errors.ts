@@ -1,5 +1,5 @@
 /**
- * Why plugins do not run: their files are at fault, or the process that should run them is.
+ * Why plugins do not load: what is wrong with which of their files.
  *
  * @module
  */
@@ -38,9 +38,4 @@ export class PluginLoadError extends UserError {
 /** `001-auth.ts:3:14: does not load: …` */
 export function faultText({ file, line, column, message }: PluginFault): string {
   return `${[file, line, column].filter((each) => each !== undefined).join(":")}: ${message}`;
-}
-
-/** The process ended, or never came up. */
-export class HostGoneError extends Error {
-  override readonly name = "HostGoneError";
 }

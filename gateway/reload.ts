@@ -9,11 +9,6 @@ import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
 import type { ServiceManager } from "./service_manager.ts";
 
-/** The configuration is well, and cannot be put to work here; the message says why. */
-export class ReloadError extends Error {
-  override readonly name = "ReloadError";
-}
-
 /** What a reload has changed. */
 export interface Reloaded {
   /** Paths in the configuration. */

@@ -24,7 +24,7 @@ import type { KeptStory } from "./observe/stories.ts";
 import { storyPages } from "./observe/story_page.ts";
 import { type GatewayOptions, openPluginRuntime, type PluginRuntime } from "./plugin_runtime.ts";
 import { Proxy } from "./proxy.ts";
-import { type Reloaded, ReloadError } from "./reload.ts";
+import type { Reloaded } from "./reload.ts";
 import { UpstreamClient } from "./upstream/client.ts";
 
 /** One configuration at work. A request has one from its beginning to its end. */
@@ -123,7 +123,7 @@ export class Gateway {
   async #put(next: Config, { anew = false } = {}): Promise<Reloaded> {
     const { config, runtime } = this.#serving;
     const refused = refusedChanges(config, next, { dev: this.#options.dev !== undefined });
-    if (refused.length > 0) throw new ReloadError(refused.join("\n"));
+    if (refused.length > 0) throw new Error(refused.join("\n"));
     // Without plugins there is nothing to hold the routes against, so it must be shown that there can be.
     const isNew = anew || needsNewHost(config, next) || !runtime.supervisor.current;
     const kept: Kept = {
@@ -132,13 +132,13 @@ export class Gateway {
     };
     const target = isNew ? await this.#startRuntime(next, kept) : runtime;
     try {
-      if (this.#stopping) throw new ReloadError("the gateway is stopping");
+      if (this.#stopping) throw new Error("the gateway is stopping");
       const opened = await this.#listeners.open(next);
       // From here on nothing waits: no request sees half of each.
       const unfit = target.adopt(next);
       if (unfit !== undefined) {
         this.#listeners.close(opened);
-        throw new ReloadError(unfit);
+        throw new Error(unfit);
       }
       this.#serving = this.#serve(next, target);
       this.#listeners.use(opened);
@@ -235,7 +235,7 @@ export class Gateway {
     const result = await started.start();
     if (result.kind === "ready" && !this.#stopping) return started;
     void this.#end(started.stop(kept), started);
-    throw new ReloadError(
+    throw new Error(
       result.kind === "ready"
         ? "the gateway is stopping"
         : `plugins did not load:\n${result.reason}`,

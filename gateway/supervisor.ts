@@ -11,7 +11,7 @@ import type { Generation } from "./generation.ts";
 import { HostSuccession, type HostSuccessionNeeds } from "./host_succession.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
-import { HostGoneError, PluginLoadError } from "./plugin_errors.ts";
+import { PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 
 export interface SupervisorNeeds extends Pick<HostSuccessionNeeds, "prepareHost" | "unfit"> {
@@ -176,7 +176,7 @@ export class Supervisor {
   /** A new process with `files`, or, when those do not load, with the ones that did before. */
   async #newHost(files: PluginFiles | undefined = this.#latest): Promise<void> {
     const away = this.#needs.isAway?.();
-    if (!files || away !== undefined) throw new HostGoneError(away ?? "there are no plugin files");
+    if (!files || away !== undefined) throw new Error(away ?? "there are no plugin files");
     const lastGood = this.#lastGood;
     try {
       if (files !== this.#latest) {

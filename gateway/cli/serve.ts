@@ -21,9 +21,6 @@ import { startTelemetry, type Telemetry } from "../telemetry.ts";
 import { warnOfNoTraces } from "../traces_asked.ts";
 import { EXIT } from "./commands.ts";
 
-/** What ends the program with a message for its user. */
-export class Failure extends UserError {}
-
 /** This program, as `main.ts` knows it. */
 export interface Program {
   readonly version: string;
@@ -151,7 +148,7 @@ async function start(
 ): Promise<Gateway> {
   const { log, dev } = options;
   if (started.kind === "failed" && !dev) {
-    throw new Failure(`plugins did not load:\n${started.reason}`);
+    throw new UserError(`plugins did not load:\n${started.reason}`);
   }
   if (started.kind !== "ready") {
     // Why plugins do not load has been shown.
@@ -175,7 +172,7 @@ export async function host(
 ): Promise<number> {
   const config = await loadConfig(configFile);
   if (config.runtime.mode !== "external") {
-    throw new Failure(
+    throw new UserError(
       `runtime.mode: "embedded" means that the gateway starts the plugin host itself; set "external" and "socket"`,
     );
   }

@@ -32,9 +32,6 @@ type StartHost = Extract<ReturnType<typeof decodeToService>, { type: "start_host
 /** The longest pause between two attempts to reach the gateway: connecting costs next to nothing. */
 const MAX_CONNECT_PAUSE_MS = 1000;
 
-/** The configuration here and at the gateway do not fit together; the message says how. */
-class Mismatch extends Error {}
-
 export class HostService {
   readonly #config: Config;
   readonly #socketPath: string;
@@ -147,7 +144,7 @@ export class HostService {
       const config = await loadConfig(this.#config.file);
       this.#compare(config, { hosts, env });
       const copy = this.#local.copy(files);
-      if (!copy) throw new Mismatch(`there is no copy "${files}" of the plugin files here`);
+      if (!copy) throw new Error(`there is no copy "${files}" of the plugin files here`);
       const child = (await this.#local.prepare(config, copy))(init);
       void child.ended.then((reason) => this.#ended(host, reason));
       return child;
@@ -165,13 +162,13 @@ export class HostService {
   ): void {
     for (const key of ["pluginsDir", "runtime"] as const) {
       if (!isSame(config[key], this.#config[key])) {
-        throw new Mismatch(`${key} has changed in ${config.file}; restart the plugin host service`);
+        throw new Error(`${key} has changed in ${config.file}; restart the plugin host service`);
       }
     }
     const own = { hosts: pluginHosts(config), env: [...config.pluginEnv] };
     for (const key of ["hosts", "env"] as const) {
       if (isSame(own[key], asked[key])) continue;
-      throw new Mismatch(
+      throw new Error(
         `the gateway asks for a plugin host with ${key} ${
           asked[key].join(", ") || "none"
         }, and ${config.file} here says ${

@@ -8,7 +8,6 @@ import { Backoff } from "../backoff.ts";
 import type { Config } from "../config.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { ReloadError } from "../reload.ts";
 import type { GatewayProcess } from "./gateway_process.ts";
 
 export class KeptProcess {
@@ -61,14 +60,14 @@ export class KeptProcess {
   /**
    * Puts a configuration to work, which what is started from now on has already.
    *
-   * @throws {ReloadError} where the process goes on with what it had
+   * @throws {Error} where the process goes on with what it had
    */
   async reload(config: Config): Promise<void> {
     const process = this.#process;
     if (!process?.listens) await process?.started();
     if (!process?.listens) return;
     const reason = await process.reload(config);
-    if (reason !== undefined) throw new ReloadError(`process ${process.pid}: ${reason}`);
+    if (reason !== undefined) throw new Error(`process ${process.pid}: ${reason}`);
   }
 
   /** `undefined` while it takes no connections; otherwise whether it is ready, or why not. */

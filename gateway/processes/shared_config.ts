@@ -9,7 +9,7 @@ import { changes, isSame, refusedChanges } from "../config_changes.ts";
 import { errorText } from "../errors.ts";
 import { listenAddressText, reserveAddress } from "../listen.ts";
 import type { Log } from "../log.ts";
-import { type Reloaded, ReloadError } from "../reload.ts";
+import type { Reloaded } from "../reload.ts";
 import type { KeptProcess } from "./kept_process.ts";
 
 export class SharedConfig {
@@ -43,13 +43,12 @@ export class SharedConfig {
   /**
    * Hands another configuration to the processes. The first that cannot work with it ends that, and those before it go back.
    *
-   * @throws {ReloadError} which process, and why
-   * @throws {ListenError}
+   * @throws {Error} which process, and why
    */
   async reload(next: Config, places: readonly Place[]): Promise<Reloaded> {
     const [config, listen] = [this.#config, this.#listen];
     const refused = refusedChanges(config, next);
-    if (refused.length > 0) throw new ReloadError(refused.join("\n"));
+    if (refused.length > 0) throw new Error(refused.join("\n"));
     if (!isSame(config.listen, next.listen)) this.#listen = reserveAddress(next.listen);
     // First of all: what is started in the meantime has it then.
     this.#config = next;

@@ -15,7 +15,7 @@ import type { Log } from "../log.ts";
 import { configPage } from "../observe/config_page.ts";
 import { diffPage } from "../observe/diff_page.ts";
 import { makePrivateDir } from "../private_dir.ts";
-import { type Reloader, ReloadError } from "../reload.ts";
+import type { Reloader } from "../reload.ts";
 import type { ServiceManager } from "../service_manager.ts";
 import { GatewayProcess } from "./gateway_process.ts";
 import { KeptProcess } from "./kept_process.ts";
@@ -88,7 +88,7 @@ export async function superviseProcesses(
     let admin = await openAdmin(config.admin);
     reloader.begin(async () => {
       const next = await loadConfig(config.file);
-      if (isStopping) throw new ReloadError("the gateway is stopping");
+      if (isStopping) throw new Error("the gateway is stopping");
       const old = admin;
       admin = isSame(shared.config.admin, next.admin) ? old : await openAdmin(next.admin);
       try {
