@@ -1,6 +1,6 @@
 /**
- * JSON (RFC 8259) with what `JSON.parse` does not tell: the line and column of a mistake, and the keys that are given
- * twice, of which `JSON.parse` silently keeps the last.
+ * JSON (RFC 8259) with comments, and with what `JSON.parse` does not tell: the line and column of a mistake, and the keys
+ * that are given twice, of which `JSON.parse` silently keeps the last.
  *
  * @module
  */
@@ -37,7 +37,8 @@ export class JsonTextError extends Error {
 // Bounds the recursion here and in everything that walks the value later.
 const MAX_DEPTH = 64;
 
-const SPACE = /[ \t\n\r]*/y;
+/** With comments as in JavaScript. */
+const SPACE = /(?:[ \t\n\r]+|\/\/[^\n]*|\/\*[^*]*\*+(?:[^/*][^*]*\*+)*\/)*/y;
 // Its contents are left to JSON.parse.
 const STRING = /"(?:[^"\\\n]|\\.)*"/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
@@ -45,7 +46,7 @@ const WORD = /true|false|null/y;
 
 /**
  * Reads `text` as one JSON value. Accepts what `JSON.parse` accepts, except for the key `__proto__`, numbers beyond a
- * double, and more than 64 levels.
+ * double, and more than 64 levels; and comments wherever there may be a space.
  *
  * @throws {JsonTextError} at the first mistake
  */
@@ -153,8 +154,8 @@ class Reader {
 
   #fail(expected: string, at = this.#at): never {
     const next = this.#text.slice(at, at + 2);
-    const comment = next === "//" || next === "/*" ? " (JSON has no comments)" : "";
+    const isOpen = next === "/*" ? " (the comment has no end)" : "";
     const found = next === "" ? "the end of the file" : JSON.stringify(next[0]);
-    throw new JsonTextError(`expected ${expected}, found ${found}${comment}`, this.#text, at);
+    throw new JsonTextError(`expected ${expected}, found ${found}${isOpen}`, this.#text, at);
   }
 }
