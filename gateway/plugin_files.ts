@@ -73,7 +73,8 @@ async function writeCopy(
     await Deno.rename(draft, path);
   } catch (error) {
     await Deno.remove(draft, { recursive: true }).catch(() => {});
-    throw error;
+    // In the same words each time, so that the log has them once.
+    throw new Error(errorText(error).replaceAll(draft, path), { cause: error });
   }
 }
 
