@@ -92,14 +92,9 @@ export function startLog(options: LogOptions): {
     });
   configure(options);
   const logger = getLogger(["conduit"]);
-  const at = (level: LogLevel) => (message: string, fields: LogFields = {}) =>
-    logger[level](message, { ...options.fields, ...fields });
-  const log = Object.freeze({
-    debug: at("debug"),
-    info: at("info"),
-    warn: at("warn"),
-    error: at("error"),
-  });
+  const log = logTo((level, message, fields) =>
+    logger[level](message, { ...options.fields, ...fields })
+  );
   return {
     log,
     flush,
@@ -117,6 +112,20 @@ export function startLog(options: LogOptions): {
       flush();
     },
   };
+}
+
+/** A log whose records go to `write`. */
+export function logTo(
+  write: (level: LogLevel, message: string, fields: LogFields) => void,
+): Log {
+  const at = (level: LogLevel) => (message: string, fields: LogFields = {}) =>
+    write(level, message, fields);
+  return Object.freeze({
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+  });
 }
 
 function formatOf({ format, stacksBelow }: LogOptions): (record: LogtapeRecord) => string {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Log, type LogFields, type LogLevel, MAX_VALUE_CHARS } from "./log.ts";
+import { type Log, type LogFields, type LogLevel, logTo, MAX_VALUE_CHARS } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 
 export interface PluginLogLimits {
@@ -53,17 +53,17 @@ export class PluginLogs {
 
   /** For what a plugin logs itself. */
   of(plugin: string): Log {
-    return this.#source(`plugin ${plugin}`);
+    return this.#source(`plugin ${plugin}`).log;
   }
 
   /** For what the gateway says of a plugin's hooks: neither takes the other's share. */
   about(plugin: string): Log {
-    return this.#source(`hooks of ${plugin}`);
+    return this.#source(`hooks of ${plugin}`).log;
   }
 
   /** For what the process prints; which plugin it was cannot be told. */
   get output(): Log {
-    return this.#source("plugin host output");
+    return this.#source("plugin host output").log;
   }
 
   /** Tells of what was dropped since the last line about it. */
@@ -111,7 +111,9 @@ interface Share {
 }
 
 /** Who has a share of the log. */
-class Source implements Log {
+class Source {
+  /** Theirs, up to their share of `#log`. */
+  readonly log: Log = logTo((level, message, fields) => this.#write(level, message, fields));
   readonly #log: Log;
   readonly #onDrop: () => void;
   #share: Share;
@@ -126,23 +128,7 @@ class Source implements Log {
     this.#share = share;
   }
 
-  debug(message: string, fields?: LogFields): void {
-    this.#write("debug", message, fields);
-  }
-
-  info(message: string, fields?: LogFields): void {
-    this.#write("info", message, fields);
-  }
-
-  warn(message: string, fields?: LogFields): void {
-    this.#write("warn", message, fields);
-  }
-
-  error(message: string, fields?: LogFields): void {
-    this.#write("error", message, fields);
-  }
-
-  #write(level: LogLevel, message: string, fields: LogFields = {}): void {
+  #write(level: LogLevel, message: string, fields: LogFields): void {
     const { level: least, records, bytes } = this.#share;
     if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
     // Both have something left, or neither is charged.
