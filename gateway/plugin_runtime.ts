@@ -114,8 +114,7 @@ export async function openPluginRuntime(
   const types = local && dev && new TypeCheck({
     ...dev,
     log,
-    deno: local.deno,
-    modules: local.modules,
+    ...local.program,
     pluginsDir: config.pluginsDir,
     dir: local.dir,
     env: options.env,

@@ -63,12 +63,10 @@ export class LocalHosts {
   /** The first copy. */
   readonly files: PluginFiles;
   readonly lastGood: PluginFiles | undefined;
-  /** What `conduit/plugin` and `conduit/testing` stand for. */
-  readonly modules: Readonly<Record<string, string>>;
+  readonly program: HostProgram;
   readonly #privateDir: PrivateDir;
   readonly #pluginsDir: string;
   readonly #options: LocalHostsOptions;
-  readonly #program: Pick<HostFiles, "deno" | "entry" | "sources">;
   readonly #watching = new AbortController();
   /** By hash, the newest last. */
   readonly #copies = new Map<string, PluginFiles>();
@@ -77,12 +75,12 @@ export class LocalHosts {
   private constructor(
     config: SandboxConfig & Pick<Config, "pluginsDir">,
     options: LocalHostsOptions,
-    { dir, files, lastGood, modules, ...program }: {
+    { dir, files, lastGood, program }: {
       readonly dir: PrivateDir;
       readonly files: PluginFiles;
       readonly lastGood: PluginFiles | undefined;
-      readonly modules: Readonly<Record<string, string>>;
-    } & Pick<HostFiles, "deno" | "entry" | "sources">,
+      readonly program: HostProgram;
+    },
   ) {
     this.#privateDir = dir;
     this.dir = dir.path;
@@ -90,11 +88,10 @@ export class LocalHosts {
     this.socketPath = options.socketPath ?? dir.socketPath;
     this.files = files;
     this.lastGood = lastGood;
-    this.modules = modules;
+    this.program = program;
     for (const copy of [lastGood, files]) if (copy) this.#copies.set(copy.hash, copy);
     this.#pluginsDir = config.pluginsDir;
     this.#options = options;
-    this.#program = program;
     this.#command = this.#commandWith(config, undefined);
   }
 
@@ -112,16 +109,11 @@ export class LocalHosts {
         ? undefined
         : await copyPlugins(options.lastGood, root);
       const program = await options.hostProgram(dir.path);
-      return new LocalHosts(config, options, { dir, files, lastGood, ...program });
+      return new LocalHosts(config, options, { dir, files, lastGood, program });
     } catch (error) {
       await dir.remove();
       throw error;
     }
-  }
-
-  /** What runs the hosts. */
-  get deno(): string {
-    return this.#program.deno;
   }
 
   /** Of the host that was prepared last. */
@@ -221,7 +213,7 @@ export class LocalHosts {
 
   #commandWith(config: SandboxConfig, packages: PluginPackages | undefined): HostCommand {
     return hostCommand(config, {
-      ...this.#program,
+      ...this.program,
       socket: this.socketPath,
       pluginsRoot: this.pluginsRoot,
       // Hosts with different packages run side by side while one takes over from the other.
