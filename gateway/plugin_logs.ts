@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type Log, type LogFields, type LogLevel, logTo, MAX_VALUE_CHARS } from "./log.ts";
+import { type Log, type LogFields, type LogLevel, logTo } from "./log.ts";
+import { MAX_VALUE_CHARS } from "./log_lines.ts";
 import type { Metrics } from "./observe/metrics.ts";
 
 export interface PluginLogLimits {
