@@ -10,14 +10,9 @@ import type { HostInit, HostStart } from "../../protocol/host_stdin.ts";
 import { ChildProcess } from "../child_process.ts";
 import type { Config } from "../config.ts";
 import type { Log } from "../log.ts";
-import {
-  copyPlugins,
-  exists,
-  type PluginFiles,
-  pruneCompiled,
-  watchPlugins,
-} from "../plugin_files.ts";
+import { copyPlugins, exists, type PluginFiles, pruneCompiled } from "../plugin_files.ts";
 import { linkPackages, namedPackages, type PluginPackages } from "../plugin_packages.ts";
+import { watchPlugins } from "../plugin_watch.ts";
 import { makeDenoDir, makePrivateDir, type PrivateDir } from "../private_dir.ts";
 import {
   type HostCommand,
