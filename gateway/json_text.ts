@@ -37,8 +37,7 @@ export class JsonTextError extends Error {
 // Bounds the recursion here and in everything that walks the value later.
 const MAX_DEPTH = 64;
 
-/** With comments as in JavaScript. */
-const SPACE = /(?:[ \t\n\r]+|\/\/[^\n]*|\/\*[^*]*\*+(?:[^/*][^*]*\*+)*\/)*/y;
+const SPACE = /[ \t\n\r]*/y;
 // Its contents are left to JSON.parse.
 const STRING = /"(?:[^"\\\n]|\\.)*"/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
@@ -72,7 +71,7 @@ class Reader {
 
   #value(path: Path): Json {
     if (path.length > MAX_DEPTH) this.#fail(`at most ${MAX_DEPTH} levels of nesting`);
-    this.#take(SPACE);
+    this.#takeSpace();
     const first = this.#text[this.#at];
     const value = first === "{"
       ? this.#object(path)
@@ -81,14 +80,14 @@ class Reader {
       : first === '"'
       ? this.#string("a value")
       : this.#scalar();
-    this.#take(SPACE);
+    this.#takeSpace();
     return value;
   }
 
   #object(path: Path): Json {
     const object: Record<string, Json> = {};
     this.#items("}", () => {
-      this.#take(SPACE);
+      this.#takeSpace();
       const start = this.#at;
       const key = this.#string("a key in double quotes");
       if (key === "__proto__") this.#fail('a key other than "__proto__"', start);
@@ -96,7 +95,7 @@ class Reader {
         const line = this.#text.slice(0, start).split("\n").length;
         this.repeatedKeys.push({ path: [...path, key], line });
       }
-      this.#take(SPACE);
+      this.#takeSpace();
       if (!this.#skip(":")) this.#fail('":"');
       object[key] = this.#value([...path, key]);
     });
@@ -111,11 +110,11 @@ class Reader {
 
   #items(close: "}" | "]", item: () => void): void {
     this.#at++;
-    this.#take(SPACE);
+    this.#takeSpace();
     if (this.#skip(close)) return;
     do {
       item();
-      this.#take(SPACE);
+      this.#takeSpace();
     } while (this.#skip(","));
     if (!this.#skip(close)) this.#fail(`"," or "${close}"`);
   }
@@ -137,6 +136,18 @@ class Reader {
     const value: Json = JSON.parse(literal);
     if (Math.abs(Number(value)) === Infinity) this.#fail("a number that fits a double", start);
     return value;
+  }
+
+  /** Space and comments, as in JavaScript. */
+  #takeSpace(): void {
+    for (;;) {
+      this.#take(SPACE);
+      const isBlock = this.#text.startsWith("/*", this.#at);
+      if (!isBlock && !this.#text.startsWith("//", this.#at)) return;
+      const end = this.#text.indexOf(isBlock ? "*/" : "\n", this.#at + 2);
+      if (isBlock && end < 0) return; // no comment, and nothing else either
+      this.#at = end < 0 ? this.#text.length : isBlock ? end + 2 : end;
+    }
   }
 
   #take(pattern: RegExp): string {

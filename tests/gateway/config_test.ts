@@ -629,6 +629,13 @@ Deno.test("config may have comments, and a string that looks like one is none", 
   assertEquals(pluginConfig, { "001-a": { url: "http://x/*", end: "*/" } });
 });
 
+Deno.test("comments of any size and number are read", () => {
+  for (const comments of ["// \n", "/* * */"].map((each) => each.repeat(2_000_000))) {
+    assertEquals(parseJsonText(`${comments}1${comments}`).value, 1);
+  }
+  assertEquals(parseJsonText(`/*${"* ".repeat(5_000_000)}*/1`).value, 1);
+});
+
 Deno.test("config names file, line and column of what is not JSON, with a caret below it", async () => {
   for (
     const [text, expected] of [
