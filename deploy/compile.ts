@@ -114,6 +114,11 @@ if (import.meta.main) {
     console.error(USAGE);
     Deno.exit(2);
   }
-  const made = await compile(options, (text) => console.error(text));
-  console.log(made.join("\n"));
+  try {
+    const made = await compile(options, (text) => console.error(text));
+    console.log(made.join("\n"));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
 }
