@@ -30,6 +30,9 @@ export interface Peer {
 /** Gives the peer for a `hello`, or the reason why it is refused. */
 export type Admit = (hello: Hello, connection: PeerConnection) => Peer | string;
 
+/** A host service with the right secret that cannot be served now; it goes on trying. */
+class ServiceRefused extends MessageError {}
+
 /** How long a new connection may take to say who it is. */
 const HELLO_TIMEOUT_MS = 5000;
 /** Between two attempts to accept a connection, where one failed. */
@@ -42,6 +45,8 @@ export class PluginSocket {
   readonly #log: Log;
   readonly #hosts = new Map<string, Admit>();
   readonly #connections = new Set<PeerConnection>();
+  /** Why a service was refused last, since one was admitted. */
+  #refusal = "";
   #closed = false;
 
   constructor(path: string, { log, ...options }: ConnectionOptions & { readonly log: Log }) {
@@ -101,7 +106,8 @@ export class PluginSocket {
         clearTimeout(timer);
         peer = this.#admit(message, connection);
       });
-      problem ??= broken?.message;
+      if (broken instanceof ServiceRefused) this.#tellRefusal(broken.message);
+      else problem ??= broken?.message;
     } catch (error) {
       problem = errorText(error); // a mistake of ours ends this connection, not the gateway
     }
@@ -119,10 +125,19 @@ export class PluginSocket {
     const answer = hello.protocol !== PROTOCOL_VERSION
       ? `protocol version ${hello.protocol} is not ${PROTOCOL_VERSION}; use a plugin host of the same Conduit version`
       : admit?.(hello, connection) ?? "the secret is not the one this gateway gave out";
-    if (typeof answer !== "string") return answer;
+    const isService = hello.role === "service" && admit !== undefined;
+    if (typeof answer !== "string") {
+      if (isService) this.#refusal = "";
+      return answer;
+    }
     connection.send({ type: "refused", reason: answer });
     // Thrown, so that nothing more of this peer is read; what is queued is written first.
     void connection.flushed().then(() => connection.close());
-    throw new MessageError(answer);
+    throw isService ? new ServiceRefused(answer) : new MessageError(answer);
+  }
+
+  #tellRefusal(reason: string): void {
+    if (reason !== this.#refusal) this.#log.warn("a plugin host service is refused", { reason });
+    this.#refusal = reason;
   }
 }

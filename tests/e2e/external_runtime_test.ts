@@ -156,6 +156,29 @@ Deno.test("external runtime: the host service first; the gateway's first answer 
   await running[Symbol.asyncDispose]();
 });
 
+Deno.test("external runtime: a second host service is refused in one line of the log, however often it tries, and takes over when the first one ends", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({ config: config(upstream), plugins: PLUGINS });
+  await using first = hostServiceOf(gateway);
+  await untilPoliced(gateway);
+  await using second = new HostServiceProcess({
+    dir: gateway.dir,
+    env: { CONDUIT_TRACE_IPC: "1" },
+  });
+  await until(() => (second.stderr.match(/refused/g) ?? []).length >= 4);
+  const hosts = await first.hosts();
+  first.signal("SIGTERM");
+  await assertGone(gateway, hosts);
+  await gateway.waitForLog(({ message, pid }) =>
+    message === "the plugin host service is connected" && pid === second.pid
+  );
+  await untilPoliced(gateway);
+  const warnings = gateway.logs.filter(({ level }) => level === "warn");
+  assertEquals(warnings.map(({ message, reason }) => [message, reason]), [
+    ["a plugin host service is refused", "a plugin host service is connected already"],
+  ]);
+});
+
 async function until(check: () => unknown): Promise<void> {
   const limit = Date.now() + 20_000;
   while (!check()) {
@@ -225,7 +248,7 @@ Deno.test("external runtime: another version, a wrong secret and one that others
     /^the gateway refuses this plugin host service: version 9\.9\.9 is not \S+; run gateway and plugin host service from one build$/,
   );
   await gateway.waitForLog(({ message, reason }) =>
-    message === "a plugin connection broke the protocol" &&
+    message === "a plugin host service is refused" &&
     String(reason).startsWith("version 9.9.9 is not")
   );
   await other[Symbol.asyncDispose]();
