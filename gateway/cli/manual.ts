@@ -39,6 +39,7 @@ export const MANUAL: Readonly<Record<CommandName, ManualPage>> = {
       "Runs the gateway in the foreground: reads the configuration, starts the plugin host, loads every plugin, and only then listens. It serves until a signal ends it. The log goes to standard output, a line a record.",
       "A configuration or a plugin with a mistake keeps it from starting: every mistake is told, with its place. A plugin that is saved later is live within a second; one with a mistake changes nothing, and the log says why.",
       "SIGTERM and SIGINT stop it from listening and let running requests end within shutdownGraceMs; a second signal ends it at once, with exit code 70.",
+      "SIGHUP makes it read the configuration anew and take all of it, without a lost request, or nothing where there is a mistake; conduit check --diff shows beforehand what that would change.",
     ],
     exits: {
       ok: "ended by a signal, after its requests",
