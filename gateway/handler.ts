@@ -4,6 +4,7 @@
  * @module
  */
 
+import { responseStatus } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import type { Arrival, Story } from "./access_log.ts";
 import { assertNoBody, captureAnswer, saysNothingOfBody } from "./body_store.ts";
@@ -281,10 +282,11 @@ export class Handler {
 }
 
 function finalReply(exchange: Exchange, answer: UpstreamAnswer): Reply {
-  const { status = answer.status, body } = exchange.draft.response;
+  const { response } = exchange.draft;
+  const status = responseStatus(answer.status, response);
   return answerReply(status, exchange.responseHeaders(answer.headers), {
     upstream: answer.body,
-    draft: body,
+    draft: response.body,
   });
 }
 

@@ -9,13 +9,14 @@ import type { Draft, HeaderChange, HeaderMap, HeaderOverrides } from "./snapshot
 
 type Value = string | readonly string[];
 
-/** Fields that describe the bytes of a body, to be removed with it (RFC 9110 §8). */
+/** Fields that describe the bytes of a body, to be removed with it (RFC 9110 §8, RFC 9530, RFC 3230). */
 const OF_THE_OLD_BODY: HeaderOverrides = {
   "content-encoding": [],
   "content-range": [],
   "content-md5": [],
   "content-digest": [],
   "repr-digest": [],
+  "digest": [],
   "etag": [],
 };
 
@@ -97,6 +98,11 @@ export function responseFields(
   { body, headers: proposed }: Draft["response"],
 ): HeaderMap {
   return overlay(body === undefined ? headers : overlay(headers, OF_THE_OLD_BODY), proposed);
+}
+
+/** The status of a response: the upstream's, unless a plugin set one. What takes the place of a part is no part (RFC 9110 §15.3.7). */
+export function responseStatus(upstream: number, { body, status }: Draft["response"]): number {
+  return status ?? (upstream === 206 && body !== undefined ? 200 : upstream);
 }
 
 /** A rejection's fields: what the chain so far set belongs to this answer too; the rejection's own ones win. */

@@ -10,6 +10,7 @@ import {
   overlay,
   rejectionFields,
   responseFields,
+  responseStatus,
   valueList,
 } from "../../protocol/headers.ts";
 import {
@@ -178,7 +179,7 @@ export class TestExchange {
     const draft = this.#draft.response;
     const sent = draft.body === undefined ? body : draftBodyInfo(draft.body);
     return {
-      status: draft.status ?? status,
+      status: responseStatus(status, draft),
       headers: { ...responseFields(headers, draft) },
       body: sent.kind === "reference" ? undefined : bodyText(sent),
     };
