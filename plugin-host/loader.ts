@@ -24,6 +24,9 @@ const MEMBERS: readonly string[] = [
   "readsBodies",
   "readsHeaders",
 ];
+/** Of what a plugin throws, and of how many; all of it goes to the gateway in one frame. */
+const MAX_MESSAGE_CHARS = 4096;
+const MAX_PROBLEMS = 100;
 const FILE_NAME = /^\d{3}-[A-Za-z0-9._-]+\.(?:ts|mts|js|mjs)$/;
 
 export interface LoadedPlugin {
@@ -54,7 +57,7 @@ export class LoadError extends Error {
     message: string,
     { line, column, others = [] }: Partial<Pick<LoadError, "line" | "column" | "others">> = {},
   ) {
-    super(message);
+    super(message.length > MAX_MESSAGE_CHARS ? `${message.slice(0, MAX_MESSAGE_CHARS)}…` : message);
     this.file = file;
     this.line = line;
     this.column = column;
@@ -111,7 +114,7 @@ export async function loadPlugins(
       problems.set(`${at}:${line}:${column}: ${message}`, { file: at, line, column, message });
     }
   }
-  const [first, ...others] = problems.values();
+  const [first, ...others] = [...problems.values()].slice(0, MAX_PROBLEMS);
   if (first) throw new LoadError(first.file, first.message, { ...first, others });
   return loaded;
 }

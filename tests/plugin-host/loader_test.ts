@@ -58,6 +58,16 @@ async function failure(
 
 const NOOP = "export default {};";
 
+Deno.test("what a plugin throws in its load is cut, and a hundred files are told of at most: it goes into one frame", async () => {
+  const source = `throw new Error("x".repeat(100_000));`;
+  const files = Array.from({ length: 101 }, (_, at) => [`${100 + at}-a.ts`, source]);
+  const error = await assertRejects(() => load(Object.fromEntries(files)), LoadError);
+  assertEquals(error.others.map((each) => each.file), files.slice(1, 100).map(([file]) => file));
+  for (const { message } of [error, ...error.others]) {
+    assert(message.startsWith("does not load: Error: xxx") && message.length < 5000, message);
+  }
+});
+
 Deno.test("plugins load in file-name order, by code unit, whatever their endings", async () => {
   const loaded = await load({
     "010-b.ts": NOOP,
@@ -278,11 +288,23 @@ Deno.test("onLoad gets its own config, env, services and log, and is awaited", a
   assertEquals(config["001-a"].list as unknown, [1]);
 });
 
-Deno.test("onLoad that throws or rejects names its line, and later plugins are not loaded", async () => {
+Deno.test("onLoad that throws or rejects names its line, and what is wrong with later plugins is told too", async () => {
+  const files = {
+    "001-a.ts": "export default { onLoad() { throw new Error('x'); } };",
+    "002-b.js": NOOP,
+    "002-b.ts": NOOP,
+    "003-c.ts": "export default { onLoad() { throw new Error('y'); } };",
+  };
+  const { file, others } = await assertRejects(() => load(files), LoadError);
+  assertEquals([file, ...others.map((each) => `${each.file}: ${each.message}`)], [
+    "001-a.ts",
+    '002-b.ts: has the same plugin name as "002-b.js"; rename one of them',
+    "003-c.ts: onLoad failed: Error: y",
+  ]);
+
   assertEquals(
     await failure({
       "001-a.ts": 'export default {\n  onLoad() {\n    throw new TypeError("no secret");\n  },\n};',
-      "002-b.ts": "not even a module {",
     }),
     { file: "001-a.ts", line: 3, column: 11, message: "onLoad failed: TypeError: no secret" },
   );
