@@ -11,6 +11,7 @@ import { Readable } from "node:stream";
 import { join } from "@std/path";
 import { errorText } from "./errors.ts";
 import type { ShippedDeno } from "./shipped.ts";
+import { pause } from "./waiting.ts";
 
 const DRAFT = ".draft";
 /** Nobody else may write to what we run, and to where it lies. */
@@ -152,7 +153,7 @@ async function checkRuns(path: string): Promise<void> {
       // ETXTBSY: a child of this process that is about to begin its own program holds what was just written open until then
       // (execve(2)). Deno has no other word for it.
       if (errorText(error).endsWith("(os error 26)") && attempt < BUSY_ATTEMPTS) {
-        await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
+        await pause(BUSY_PAUSE_MS);
         continue;
       }
       const reason = errorText(error).replace(/^Failed to spawn '.*': /, "");

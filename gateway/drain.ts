@@ -12,7 +12,7 @@ import { ERROR_STATUS } from "./errors.ts";
 import { requestId } from "./identity.ts";
 import type { Listening } from "./listen.ts";
 import type { Log } from "./log.ts";
-import { LATE, within } from "./time_limit.ts";
+import { LATE, within } from "./waiting.ts";
 
 export type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>;
 

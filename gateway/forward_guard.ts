@@ -11,7 +11,7 @@ import ipaddr from "ipaddr.js";
 import type { ForwardHost } from "./config.ts";
 import { errorText } from "./errors.ts";
 import { canonicalPath, rawTarget } from "./path.ts";
-import { LATE, within } from "./time_limit.ts";
+import { LATE, within } from "./waiting.ts";
 import { type Origin, originText } from "./upstream/origin.ts";
 
 export interface ForwardTarget extends Origin {

@@ -17,7 +17,7 @@ import type { Metrics } from "./observe/metrics.ts";
 import { faultText, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
-import { LATE, within } from "./time_limit.ts";
+import { LATE, within } from "./waiting.ts";
 
 /** How long plugins may take to load, and the process to come up on top of it. */
 const LOAD_TIMEOUT_MS = 10_000;

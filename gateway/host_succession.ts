@@ -9,6 +9,7 @@ import type { Generation } from "./generation.ts";
 import type { HostNeeds, HostProcess } from "./host_process.ts";
 import { PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
+import { pause } from "./waiting.ts";
 
 export interface HostSuccessionNeeds {
   /**
@@ -148,7 +149,7 @@ export class HostSuccession {
     const until = performance.now() + BLOCKED_DRAIN_LIMIT_MS;
     const isLate = () => host === this.#stuck && performance.now() > until;
     while (host.busy && !isLate() && !this.#stopping) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await pause(20);
     }
     await host.end();
   }

@@ -9,6 +9,7 @@ import { ClientGone, EdgeError, errorText, UpstreamError, UserError } from "./er
 import type { Log } from "./log.ts";
 import { edgeErrorReply, toResponse } from "./respond.ts";
 import { isUnwritableTarget } from "./telemetry.ts";
+import { pause } from "./waiting.ts";
 
 /** An address that cannot be listened on; the message says why. */
 export class ListenError extends UserError {
@@ -92,7 +93,7 @@ export async function serveOn(
         );
       }
       do {
-        await new Promise((resolve) => setTimeout(resolve, RELISTEN_MS));
+        await pause(RELISTEN_MS);
         if (isOver) return;
       } while (!await listensAgain());
       if (isTold) log.info("listening again", { address: listenAddressText(bound) });

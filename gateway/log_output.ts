@@ -6,7 +6,7 @@
  */
 
 import { errorText } from "./errors.ts";
-import { within } from "./time_limit.ts";
+import { within } from "./waiting.ts";
 
 export interface LogOutputOptions {
   readonly stream: { write(bytes: Uint8Array): Promise<number> };

@@ -17,6 +17,7 @@ import {
 import type { ToService } from "../protocol/service_messages.ts";
 import { errorText } from "./errors.ts";
 import type { Log } from "./log.ts";
+import { pause } from "./waiting.ts";
 
 export type PeerConnection = Connection<ToHost | ToIsolate | ToService>;
 
@@ -86,7 +87,7 @@ export class PluginSocket {
         const reason = errorText(error);
         if (reason !== problem) this.#log.error("the plugin socket cannot accept", { reason });
         problem = reason;
-        await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
+        await pause(ACCEPT_AGAIN_MS);
       }
     }
   }

@@ -6,6 +6,7 @@
 
 import type { Log } from "./log.ts";
 import { copyPlugins, type PluginFiles, pluginsDirError, walk } from "./plugin_files.ts";
+import { pause } from "./waiting.ts";
 
 /** Events that follow each other closer than this are one change. */
 const DEBOUNCE_MS = 40;
@@ -94,14 +95,10 @@ async function settled(dir: string, before: string): Promise<string> {
   let now = await statFolder(dir);
   while (now !== before && performance.now() < until) {
     before = now;
-    await delay(DEBOUNCE_MS);
+    await pause(DEBOUNCE_MS);
     now = await statFolder(dir);
   }
   return now;
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** A cheap fingerprint: names, sizes and times. Two equal ones mean that nothing needs to be read. */

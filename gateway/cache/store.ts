@@ -8,7 +8,7 @@
 import { type CacheCall, decodeCacheCall, notAnInteger } from "../../protocol/cache_call.ts";
 import type { Json } from "../../protocol/snapshot.ts";
 import { errorText } from "../errors.ts";
-import { LATE, within } from "../time_limit.ts";
+import { LATE, within } from "../waiting.ts";
 import type { Availability } from "./availability.ts";
 
 /** Values are JSON text. Every operation is atomic. */

@@ -18,7 +18,7 @@ import type { Log } from "../log.ts";
 import type { PluginFiles } from "../plugin_files.ts";
 import { type Peer, type PeerConnection, PluginSocket } from "../plugin_socket.ts";
 import { pluginHosts } from "../sandbox.ts";
-import { within } from "../time_limit.ts";
+import { within } from "../waiting.ts";
 import { removeSecret, writeSecret } from "./secret_file.ts";
 
 export interface ExternalHostsOptions extends ConnectionOptions {

@@ -7,6 +7,7 @@
 
 import { encodeJsonLine } from "../../protocol/json_lines.ts";
 import type { Config } from "../config.ts";
+import { pause } from "../waiting.ts";
 import {
   type ProcessCommand,
   type ProcessInit,
@@ -70,7 +71,7 @@ export class GatewayProcess {
         this.#listens = true;
         return;
       }
-      await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
+      await pause(ASK_EVERY_MS);
     }
   }
 
@@ -102,7 +103,7 @@ export class GatewayProcess {
       const outcome = await this.ask<ReloadOutcome>(RELOAD_PAGE);
       if (outcome?.id === id) return outcome.reason;
       if (performance.now() > until) return `it did not reload within ${RELOAD_LIMIT_MS} ms`;
-      await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
+      await pause(ASK_EVERY_MS);
     }
     return undefined; // what replaces it has the new configuration from its start
   }

@@ -1,8 +1,13 @@
 /**
- * Waiting for something no longer than so long.
+ * Waiting: for a while, or for something but no longer than so long.
  *
  * @module
  */
+
+/** Resolves after so long. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 /** What there is instead of a value where time was over first. */
 export const LATE = Symbol("late");
