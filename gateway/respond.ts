@@ -54,10 +54,14 @@ export function errorReply(
   };
 }
 
-/** The reply to a failure with a stated answer. */
+/**
+ * The reply to a failure with a stated answer. No cache may keep it: to some (RFC 9110 §15.1 names 404, 405 and 501) one client's
+ * odd field would make it the answer for all.
+ */
 export function edgeErrorReply(error: EdgeError, traceId: string): Reply {
   const { status, code, message, headers } = error;
-  return errorReply(status, { code, message, traceId }, headers);
+  const fields = { "cache-control": "no-store", ...headers };
+  return errorReply(status, { code, message, traceId }, fields);
 }
 
 /** Whether a response has no body, whatever was decided (RFC 9110 §9.3.2, §15). */

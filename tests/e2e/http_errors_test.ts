@@ -38,6 +38,7 @@ function assertError(response: RawResponse, code: ErrorCode): void {
   assertEquals([error.code, error.traceId], [code, "the-id"]);
   assertMatch(error.message, /^[^\n]{5,80}$/, code);
   assertEquals(response.header("content-type"), "application/json", code);
+  assertEquals(response.header("cache-control"), "no-store", code);
   assertEquals(response.header("x-request-id"), "the-id", code);
   assertEquals(response.header("content-length"), String(response.body.length), code);
   assert(!/127\.0\.0\.1|secret|\.ts|at |Error:/.test(response.text), response.text);
@@ -100,7 +101,10 @@ Deno.test("an error's detail and cause never become part of its reply", () => {
       "id",
     );
     assertEquals(status, REQUESTS[code][0]);
-    assertEquals({ ...headers }, { "content-type": "application/json" });
+    assertEquals({ ...headers }, {
+      "content-type": "application/json",
+      "cache-control": "no-store",
+    });
     assertEquals(
       new TextDecoder().decode(body as Uint8Array),
       `{"error":{"code":"${code}","message":"short","traceId":"id"}}`,
