@@ -20,6 +20,7 @@ import { LiveList } from "./live_list.ts";
 import type { DroppedAnswer } from "./observe/metrics.ts";
 import type { HookCall, PendingHook } from "./pending_hook.ts";
 import type { Peer, PeerConnection } from "./plugin_socket.ts";
+import { ServiceCalls } from "./service_calls.ts";
 
 export interface IsolateEvents {
   /** It answered: it is alive. */
@@ -35,9 +36,6 @@ export interface IsolateEvents {
 /** What has nothing to do with one isolate or generation. */
 export type PluginEvents = Pick<IsolateEvents, "onLog" | "onCall" | "onDropped">;
 
-/** More unanswered service calls than this break the protocol: the isolate itself stops at fewer. */
-const MAX_PENDING_CALLS = 2000;
-
 export class IsolateLink implements Peer {
   readonly id: number;
   readonly generation: number;
@@ -46,12 +44,12 @@ export class IsolateLink implements Peer {
   /** When a hook's time passed without an answer, in `performance.now()`; such an isolate gets nothing new. */
   suspectSince: number | undefined;
   readonly #connection: PeerConnection;
+  readonly #calls: ServiceCalls;
   #events: IsolateEvents;
   #lastId = 0;
   #begun = 0;
   /** When it last began or answered a hook, as far as we know. */
   #progressAt = 0;
-  #pendingCalls = 0;
   #flushesSoon = false;
   /** What a call takes: a moving average. NaN before the first one has ended. */
   #callMs = NaN;
@@ -64,6 +62,7 @@ export class IsolateLink implements Peer {
     this.id = from.isolate;
     this.generation = from.generation;
     this.#connection = connection;
+    this.#calls = new ServiceCalls(connection, (frame) => this.#events.onCall(frame));
     this.#events = events;
   }
 
@@ -150,10 +149,7 @@ export class IsolateLink implements Peer {
       case "log":
         return this.#events.onLog(decoded);
       case "call":
-        if (this.#pendingCalls >= MAX_PENDING_CALLS) {
-          throw new MessageError(`more than ${MAX_PENDING_CALLS} service calls at a time`);
-        }
-        return void this.#onCall(decoded);
+        return this.#calls.accept(decoded);
       case "hello":
         throw new MessageError("a second hello");
     }
@@ -205,18 +201,6 @@ export class IsolateLink implements Peer {
     if (endsChain(result, pending.call.chain)) this.pending.delete(pending);
     this.#progressAt = performance.now();
     this.#events.onAnswer(this);
-  }
-
-  async #onCall(frame: CallFrame): Promise<void> {
-    this.#pendingCalls++;
-    try {
-      const value = await this.#events.onCall(frame);
-      this.#connection.send({ type: "return", id: frame.id, value });
-    } catch (error) {
-      this.#connection.send({ type: "return", id: frame.id, error: errorText(error) });
-    } finally {
-      this.#pendingCalls--;
-    }
   }
 }
 
