@@ -35,4 +35,8 @@ const scope = self as unknown as {
   onmessage: (event: MessageEvent<WorkerInit>) => void;
   postMessage(message: unknown): void;
 };
-scope.onmessage = ({ data }) => void run(data).then((report) => scope.postMessage(report));
+scope.onmessage = ({ data }) =>
+  void run(data).then((report) => {
+    dispatchEvent(new Event("unload")); // Deno tells no worker of its end; targets have temporary folders
+    scope.postMessage(report);
+  });
