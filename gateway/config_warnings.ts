@@ -21,7 +21,7 @@ export function configWarnings(config: Settings): string[] {
  * @param loaded `plugins` are their names, `env` is the environment of the plugin host
  */
 export function pluginWarnings(
-  { pluginConfig, pluginEnv }: Pick<Config, "pluginConfig" | "pluginEnv">,
+  { pluginConfig, pluginEnv, routes }: Pick<Config, "pluginConfig" | "pluginEnv" | "routes">,
   { plugins, env }: {
     readonly plugins: readonly string[];
     readonly env: Readonly<Record<string, string>>;
@@ -34,6 +34,9 @@ export function pluginWarnings(
     ...pluginEnv.filter((name) => env[name] === undefined).map((name) =>
       `pluginEnv: "${name}" is not set in this environment, so plugins do not have it`
     ),
+    ...plugins.filter((name) =>
+      routes.every((route) => route.plugins !== "all" && !route.plugins.includes(name))
+    ).map((name) => `routes: none runs "${name}": all of them name other "plugins", or say false`),
   ];
 }
 

@@ -1,12 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { loadConfig } from "../../gateway/config.ts";
+import { type Config, loadConfig } from "../../gateway/config.ts";
 import { configWarnings, pluginWarnings } from "../../gateway/config_warnings.ts";
 import { configText, scratch } from "../support/conduit.ts";
 
-async function warningsOf(settings: Readonly<Record<string, unknown>>): Promise<string[]> {
+async function configOf(settings: Readonly<Record<string, unknown>>): Promise<Config> {
   await using dir = await scratch({ "c.json": configText(settings) });
-  return configWarnings(await loadConfig(join(dir.path, "c.json")));
+  return await loadConfig(join(dir.path, "c.json"));
+}
+
+async function warningsOf(settings: Readonly<Record<string, unknown>>): Promise<string[]> {
+  return configWarnings(await configOf(settings));
 }
 
 Deno.test("check warns of an admin listener that others can reach", async () => {
@@ -29,14 +33,22 @@ Deno.test("check warns of secrets that are to stand in access lines", async () =
   ]);
 });
 
-Deno.test("check warns of settings for a plugin that is not there, and of variables that are not set", () => {
-  const config = {
+Deno.test("check warns of settings for a plugin that is not there, of variables that are not set, and of plugins that no route runs", async () => {
+  const upstream = "http://127.0.0.1:9";
+  const loaded = { plugins: ["001-auth", "002-roles"], env: { KEY: "", DENO_DIR: "/tmp" } };
+  const named = {
     pluginConfig: { "001-auth": {}, "002-rolse": {} },
     pluginEnv: ["SECRET", "KEY"],
+    routes: [
+      { path: "/*", upstream, plugins: ["001-auth"] },
+      { path: "/health", upstream, plugins: false },
+    ],
   };
-  const loaded = { plugins: ["001-auth", "002-roles"], env: { KEY: "", DENO_DIR: "/tmp" } };
-  assertEquals(pluginWarnings(config, loaded), [
+  assertEquals(pluginWarnings(await configOf(named), loaded), [
     'pluginConfig["002-rolse"]: there is no plugin "002-rolse" in pluginsDir, so nothing reads it',
     'pluginEnv: "SECRET" is not set in this environment, so plugins do not have it',
+    'routes: none runs "002-roles": all of them name other "plugins", or say false',
   ]);
+  const all = { routes: [...named.routes, { path: "/all", upstream }] };
+  assertEquals(pluginWarnings(await configOf(all), loaded), []);
 });
