@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { connect, type IncomingHttpHeaders } from "node:http2";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { testGateway } from "../support/gateway.ts";
+import { cancelFrame, headersFrame, HTTP2_BEGINNING } from "../support/http2_frames.ts";
 import { PATIENT } from "../support/patient.ts";
 import { rawClient } from "../support/raw_client.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
@@ -91,31 +92,17 @@ Deno.test("HTTP/2 in clear text: a body goes on whole where its length is declar
   }
 });
 
-/** A frame of stream 1 (RFC 9113 §4.1), or, of type 4, of the connection. */
-function frame(type: number, flags: number, payload: readonly number[]): number[] {
-  return [0, 0, payload.length, type, flags, 0, 0, 0, type === 4 ? 0 : 1, ...payload];
-}
-
-/** A field as a literal without Huffman coding (RFC 7541 §6.2.2). */
-function literal([name, value]: readonly string[]): number[] {
-  const text = (of = "") => [of.length, ...new TextEncoder().encode(of)];
-  return [0, ...text(name), ...text(value)];
-}
-
 Deno.test("HTTP/2 in clear text: a client that resets its stream instead of sending a body has left, and has sent none", async () => {
   await using upstream = echoUpstream();
   await using gateway = await showingGateway(upstream.url);
   using client = await rawClient(gateway.port);
   const fields = { ":method": "POST", ":scheme": "http", ":path": "/left", host: "a" };
-  await client.send(
-    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    new Uint8Array([...frame(4, 0, []), ...frame(1, 4, Object.entries(fields).flatMap(literal))]),
-  );
+  await client.send(HTTP2_BEGINNING, headersFrame(Object.entries(fields), { ends: false }));
   const isAsking = async () =>
     (await (await fetch(`${gateway.adminUrl}/metrics`)).text())
       .includes("\nconduit_requests_in_flight 1\n");
   await gateway.until(isAsking, { what: "the request to be under way" });
-  await client.send(new Uint8Array(frame(3, 0, [0, 0, 0, 8]))); // RST_STREAM, CANCEL
+  await client.send(cancelFrame());
   assertEquals((await gateway.waitForLog(({ path }) => path === "/left")).status, 499);
   assertEquals(upstream.seen, []);
 });
