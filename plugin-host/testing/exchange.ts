@@ -163,7 +163,7 @@ export class TestExchange {
     } else {
       denials.push({ what: "rejection status", reason });
       const error = { code: "plugin_error", message: "a policy check failed" };
-      this.rejection = errorResponse(500, error, {});
+      this.rejection = errorResponse(500, error, { "cache-control": "no-store" });
     }
     return denials;
   }
