@@ -17,12 +17,15 @@ export default {
 
   afterResponse(ctx: GatewayContext) {
     const { method, path } = ctx.request; // no query: people put secrets there
-    const startedAtMs = Number(ctx.state["logging.startedAtMs"]);
+    const startedAtMs = ctx.state["logging.startedAtMs"];
     ctx.log.info("request answered", {
       method,
       path,
       status: ctx.response.status,
-      durationMs: Math.max(0, Date.now() - startedAtMs), // the clock may be set back meanwhile
+      // The first hook may not have run, and the clock may be set back meanwhile.
+      durationMs: typeof startedAtMs === "number"
+        ? Math.max(0, Date.now() - startedAtMs)
+        : undefined,
       user: ctx.user,
     });
   },

@@ -4,7 +4,7 @@ import { join, toFileUrl } from "@std/path";
 import { denoWords } from "../../plugin-host/author_files.ts";
 import { conduit, scratch } from "../support/conduit.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
-import { ROOT } from "../support/gateway.ts";
+import { FROM_SOURCE, type Program, ROOT } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
 import { filesBelow } from "../support/prose.ts";
 
@@ -52,6 +52,13 @@ async function shell(line: string, { cwd, env = {} }: Shell) {
   return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
+/** Conduit by a Deno that somebody has installed: this one may come from npx, where other words are printed. */
+async function installed(dir: string): Promise<Program> {
+  const command = join(dir, "deno");
+  await Deno.copyFile(Deno.execPath(), command);
+  return { ...FROM_SOURCE, command };
+}
+
 /** A port that nobody listens on. */
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -60,7 +67,11 @@ function freePort(): number {
 
 Deno.test("conduit init in an empty folder: every command that it prints works as printed", async () => {
   await using dir = await scratch();
-  const { code, stdout, stderr } = await conduit(["init"], { cwd: dir.path });
+  await using home = await scratch();
+  const { code, stdout, stderr } = await conduit(["init"], {
+    cwd: dir.path,
+    program: await installed(home.path),
+  });
   assertEquals([code, stderr], [0, ""]);
   assertStringIncludes(stdout, WRITTEN);
   const [check = "", test = "", dev = "", ...curls] = commands(stdout);
@@ -84,7 +95,8 @@ Deno.test("conduit init in an empty folder: every command that it prints works a
   });
   assertEquals(tested.code, 0, tested.stderr);
   assertMatch(tested.stdout, /ok \| 5 passed \| 0 failed/);
-  const text = await shell(`${test.replace(/test$/, "")}fmt --check && deno lint`, at);
+  const deno = test.replace(/ test$/, "");
+  const text = await shell(`${deno} fmt --check && ${deno} lint`, at);
   assertEquals(text.code, 0, text.stderr);
 
   // Its ports may be taken on this machine, so others stand in for them; and it may be busy.
@@ -157,17 +169,17 @@ Deno.test("where npx has brought Deno, the next one is to bring it too", async (
 Deno.test("conduit init names Deno by its path, unless a shell finds this very one by its name", async () => {
   await using dir = await scratch({ "other/deno": "#!/bin/sh\n" });
   await Deno.mkdir(join(dir.path, "this"));
-  await Deno.symlink(Deno.execPath(), join(dir.path, "this/deno"));
   const [own, other] = [join(dir.path, "this"), join(dir.path, "other")];
+  const program = await installed(own);
   for (
     const [path, word] of [
-      [dir.path, Deno.execPath()],
+      [dir.path, program.command],
       [`${dir.path}:${own}:${other}`, "deno"],
-      [`${other}:${own}`, Deno.execPath()],
+      [`${other}:${own}`, program.command],
     ] as const
   ) {
     const project = await Deno.makeTempDir({ dir: dir.path });
-    const { stdout } = await conduit(["init"], { cwd: project, env: { PATH: path } });
+    const { stdout } = await conduit(["init"], { cwd: project, env: { PATH: path }, program });
     assertEquals(commands(stdout)[1], `${word} test`, path);
   }
 });

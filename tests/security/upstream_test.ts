@@ -201,8 +201,9 @@ for (const readsBodies of [false, true]) {
         assertEquals(await outcome(gateway, `/${row}`), readsBodies ? 502 : ends, name);
         assertEquals(await outcome(gateway, "/good"), "200 ok", `after ${name}`);
       }
-      const failures = gateway.logs.filter((line) => line.message === "upstream failed");
-      assertEquals(failures.length, answers.length);
+      const failures = () => gateway.logs.filter((line) => line.message === "upstream failed");
+      await gateway.until(() => failures().length >= answers.length, { what: "their log lines" });
+      assertEquals(failures().length, answers.length);
       const expectedCuts = readsBodies ? 0 : answers.filter((each) => each.ends === "cut").length;
       const cut = () => gateway.logs.filter((line) => line.cut === true);
       await gateway.until(() => cut().length === expectedCuts, {

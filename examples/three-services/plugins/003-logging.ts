@@ -20,16 +20,16 @@ export default {
       readonly kind?: string;
       readonly id?: string;
     };
+    const startedAtMs = ctx.state["logging.startedAtMs"];
     ctx.log.info("request answered", {
       who: kind ? `${kind} ${id}` : `address ${ctx.request.remoteAddr}`,
       method: ctx.request.method,
       path: ctx.request.path, // no query: people put secrets there
       status: ctx.response.status,
-      // The clock may be set back meanwhile.
-      durationMs: Math.max(
-        0,
-        Date.now() - Number(ctx.state["logging.startedAtMs"]),
-      ),
+      // The first hook may not have run, and the clock may be set back meanwhile.
+      durationMs: typeof startedAtMs === "number"
+        ? Math.max(0, Date.now() - startedAtMs)
+        : undefined,
     });
   },
 } satisfies Plugin;
