@@ -29,6 +29,13 @@ export interface HostServiceOptions
 type Link = Connection<FromService>;
 type StartHost = Extract<ReturnType<typeof decodeToService>, { type: "start_host" }>;
 
+interface Host {
+  /** `undefined` where it could not be started. */
+  readonly child: Promise<ChildProcess | undefined>;
+  /** Hashes of the copies that it has loaded. */
+  readonly used: Set<string>;
+}
+
 /** The longest pause between two attempts to reach the gateway: connecting costs next to nothing. */
 const MAX_CONNECT_PAUSE_MS = 1000;
 
@@ -37,9 +44,7 @@ export class HostService {
   readonly #socketPath: string;
   readonly #options: HostServiceOptions;
   readonly #local: LocalHosts;
-  readonly #hosts = new Map<number, Promise<ChildProcess | undefined>>();
-  /** Copies that hosts have loaded. */
-  readonly #used = new Map<number, Set<string>>();
+  readonly #hosts = new Map<number, Host>();
   #link: Link | undefined;
   #lastLive: PluginFiles | undefined;
   #stopping = false;
@@ -122,7 +127,8 @@ export class HostService {
         case "start_host":
           log.info("starting a plugin host for the gateway", { host: message.host });
           onState("connected to the gateway");
-          return void this.#hosts.set(message.host, this.#start(message));
+          this.#hosts.set(message.host, { child: this.#start(message), used: new Set() });
+          return;
         case "load":
           return void this.#load(message);
         case "kill_host":
@@ -185,29 +191,29 @@ export class HostService {
       readonly files: string;
     },
   ): Promise<void> {
-    const child = await this.#hosts.get(host);
+    const known = this.#hosts.get(host);
+    const child = await known?.child;
     const copy = this.#local.copy(files);
-    if (!child) return;
+    if (!known || !child) return;
     if (!copy) return child.kill(); // never silently another set than the one that was asked for
-    this.#used.set(host, new Set([...this.#used.get(host) ?? [], files]));
+    known.used.add(files);
     child.load(generation, copy);
   }
 
   async #kill(host: number): Promise<void> {
-    const child = await this.#hosts.get(host);
+    const child = await this.#hosts.get(host)?.child;
     child?.kill();
     await child?.ended;
   }
 
   #ended(host: number, reason: string): void {
     this.#hosts.delete(host);
-    this.#used.delete(host);
     this.#link?.send({ type: "host_ended", host, reason });
   }
 
   #isNeeded(copy: PluginFiles): boolean {
     return copy.hash === this.#lastLive?.hash ||
-      [...this.#used.values()].some((used) => used.has(copy.hash));
+      [...this.#hosts.values()].some(({ used }) => used.has(copy.hash));
   }
 
   #tell({ hash, files }: PluginFiles): void {
