@@ -72,14 +72,16 @@ export async function joinProcesses(version: string): Promise<Membership> {
   let outcome: ReloadOutcome = { id: 0 };
   for (const signal of ["SIGINT", "SIGHUP"] as const) Deno.addSignalListener(signal, () => {});
   Deno.addSignalListener("SIGTERM", () => stop(undefined));
+  // One at a time: the parent waits for the outcome.
+  const onReload = async (id: number, config: Config) => {
+    const reload = await reloads.promise;
+    outcome = { id, reason: await reload(config) };
+  };
   void (async () => {
     for await (const line of lines) {
       const told = line as ProcessCommand;
       if (told.command === "stop") stop(undefined);
-      // One at a time: the parent waits for the outcome.
-      else {void reloads.promise.then(async (reload) =>
-          outcome = { id: told.id, reason: await reload(told.config) }
-        );}
+      else void onReload(told.id, told.config);
     }
     Deno.exit(1);
   })();
