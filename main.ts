@@ -25,12 +25,13 @@ import {
 import { loadAdmin, loadConfig } from "./gateway/config.ts";
 import { configJsonSchema } from "./gateway/config_json_schema.ts";
 import { errorText, UserError } from "./gateway/errors.ts";
+import type { GatewayOptions } from "./gateway/gateway_options.ts";
 import { hostDeno } from "./gateway/host_deno.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
 import { Metrics } from "./gateway/observe/metrics.ts";
 import { Stories } from "./gateway/observe/stories.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
-import { type GatewayOptions, openPluginRuntime } from "./gateway/plugin_runtime.ts";
+import { PluginRuntime } from "./gateway/plugin_runtime.ts";
 import { PROCESS_COMMAND } from "./gateway/processes/member.ts";
 import { EMBEDDED, readShipped } from "./gateway/shipped.ts";
 import { denoWords, InitError, initProject, typeDeclarations } from "./plugin-host/author_files.ts";
@@ -87,7 +88,7 @@ async function check({ configFile, options: { install, diff } }: Arguments): Pro
   if (install !== undefined) {
     await installPackages(config.pluginsDir, { deno: await ownDeno(log), env });
   }
-  const runtime = await openPluginRuntime(config, options);
+  const runtime = await PluginRuntime.open(config, options);
   try {
     const started = await runtime.start();
     if (started.kind !== "ready") throw new UserError(`plugins did not load:\n${started.reason}`);

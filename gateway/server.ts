@@ -11,6 +11,7 @@ import type { Config } from "./config.ts";
 import { changes, isSame, needsNewHost, refusedChanges } from "./config_changes.ts";
 import { errorText } from "./errors.ts";
 import { ForwardGuard } from "./forward_guard.ts";
+import type { GatewayOptions } from "./gateway_options.ts";
 import { Handler, type Visit } from "./handler.ts";
 import type { Kept } from "./hosts/sources.ts";
 import { Listeners } from "./listeners.ts";
@@ -22,7 +23,7 @@ import { Observer, runningStory } from "./observe/observer.ts";
 import { pluginsPage } from "./observe/plugins_page.ts";
 import type { KeptStory } from "./observe/stories.ts";
 import { storyPages } from "./observe/story_page.ts";
-import { type GatewayOptions, openPluginRuntime, type PluginRuntime } from "./plugin_runtime.ts";
+import { PluginRuntime } from "./plugin_runtime.ts";
 import { Proxy } from "./proxy.ts";
 import type { Reloaded } from "./reload.ts";
 import { UpstreamClient } from "./upstream/client.ts";
@@ -223,7 +224,7 @@ export class Gateway {
   async #startRuntime(next: Config, kept: Kept): Promise<PluginRuntime> {
     const { config, runtime } = this.#serving;
     const isSameFolder = config.pluginsDir === next.pluginsDir && kept.external;
-    const started = await openPluginRuntime(next, {
+    const started = await PluginRuntime.open(next, {
       ...this.#options,
       handedOver: {
         cache: kept.cache ? runtime.cache : undefined,

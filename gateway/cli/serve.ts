@@ -6,10 +6,11 @@
 
 import { type Config, loadConfig, withSettings } from "../config.ts";
 import { UserError } from "../errors.ts";
+import type { GatewayOptions } from "../gateway_options.ts";
 import { HostService } from "../hosts/host_service.ts";
 import { type Log, startLog } from "../log.ts";
 import { PluginLogs } from "../plugin_logs.ts";
-import { type GatewayOptions, openPluginRuntime, type PluginRuntime } from "../plugin_runtime.ts";
+import { PluginRuntime } from "../plugin_runtime.ts";
 import { keepRunning, onHangup, stopSignal } from "../process_events.ts";
 import { joinProcesses, type Membership } from "../processes/member.ts";
 import { processCount, superviseProcesses } from "../processes/supervise.ts";
@@ -110,7 +111,7 @@ export async function serve(
       telemetry: telemetry(log, env),
       configureLog: dev ? undefined : configure,
     };
-    const runtime = await openPluginRuntime(config, options);
+    const runtime = await PluginRuntime.open(config, options);
     let gateway: Gateway | undefined;
     try {
       // A signal while plugins load ends it before anybody was served.

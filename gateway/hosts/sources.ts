@@ -4,12 +4,10 @@
  * @module
  */
 
-import type { Trace } from "../../protocol/connection.ts";
 import type { HostStart } from "../../protocol/host_stdin.ts";
 import type { Config } from "../config.ts";
+import type { GatewayOptions } from "../gateway_options.ts";
 import type { HostChild } from "../host_process.ts";
-import type { Log } from "../log.ts";
-import type { Metrics } from "../observe/metrics.ts";
 import type { PluginFiles } from "../plugin_files.ts";
 import { PluginSocket } from "../plugin_socket.ts";
 import type { ExternalHosts } from "./external_hosts.ts";
@@ -18,11 +16,7 @@ import type { LocalHosts } from "./local_hosts.ts";
 /** How long the first requests may wait for a host service that is just connecting. */
 const EXTERNAL_START_MS = 2000;
 
-export interface SourceOptions {
-  readonly log: Log;
-  readonly metrics: Pick<Metrics, "ipc">;
-  readonly traceIpc: Trace | undefined;
-}
+type SourceOptions = Pick<GatewayOptions, "log" | "metrics" | "traceIpc">;
 
 /** What is not ended with a runtime, since another one has it. */
 export interface Kept {
