@@ -141,9 +141,8 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
 
   /** It works: it gets hooks again. */
   onAnswer(link: IsolateLink): void {
-    if (link.suspectSince === undefined) return;
     link.suspectSince = undefined;
-    this.#dispatchWaiting();
+    if (this.#waiting.length > 0) this.#dispatchWaiting();
   }
 
   onClose(link: IsolateLink, reason: string | undefined): void {
@@ -174,21 +173,30 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
 
   #dispatch(pending: PendingHook): void {
     if (this.#closed) return pending.settle({ kind: "unavailable" });
+    // Nobody passes those who wait.
+    const isolate = this.#waiting.length === 0 ? this.#freeIsolate() : undefined;
+    if (isolate) isolate.send(pending);
+    else this.#waiting.push(pending);
+  }
+
+  #freeIsolate(): IsolateLink | undefined {
     let best: IsolateLink | undefined;
     for (const link of this.#isolates.values()) {
-      if (link.suspectSince !== undefined) continue;
+      if (link.suspectSince !== undefined || link.isFull) continue;
       if (link.pending.size < MAX_PACKED_CALLS && link.waitMs < MAX_PACKED_WAIT_MS) {
-        best = link;
-        break;
+        return link;
       }
       if (!best || link.pending.size < best.pending.size) best = link;
     }
-    if (!best) this.#waiting.push(pending);
-    else best.send(pending);
+    return best;
   }
 
   #dispatchWaiting(): void {
-    for (const pending of this.#waiting.splice(0)) this.#dispatch(pending);
+    for (let isolate = this.#freeIsolate(); isolate; isolate = this.#freeIsolate()) {
+      const pending = this.#waiting.shift();
+      if (!pending) return;
+      isolate.send(pending);
+    }
   }
 
   #giveUp(link: IsolateLink, outcome: HookOutcome): void {
@@ -212,6 +220,8 @@ export class Generation implements Pick<IsolateEvents, "onAnswer" | "onClose"> {
     for (const { since } of this.#lost.values()) {
       if (now - since > CONFIRM_LIMIT_MS) return this.#needs.onHostStuck();
     }
+    // An isolate may have taken what was queued after its last answer came.
+    this.#dispatchWaiting();
     this.#waiting = this.#waiting.filter((pending) => {
       if (now - pending.createdAt < DISPATCH_LIMIT_MS) return true;
       pending.settle({ kind: "unavailable" });

@@ -36,6 +36,9 @@ export interface IsolateEvents {
 /** What has nothing to do with one isolate or generation. */
 export type PluginEvents = Pick<IsolateEvents, "onLog" | "onCall" | "onDropped">;
 
+/** Of calls that are written ahead of an isolate: with bodies in them, those of many requests would fill the gateway's memory. */
+const MAX_AHEAD_BYTES = 2 * 1024 * 1024;
+
 export class IsolateLink implements Peer {
   readonly id: number;
   readonly generation: number;
@@ -73,6 +76,11 @@ export class IsolateLink implements Peer {
 
   get open(): boolean {
     return !this.#connection.closed;
+  }
+
+  /** It has yet to take so much that a further call can wait elsewhere as well. */
+  get isFull(): boolean {
+    return this.#connection.queuedBytes > MAX_AHEAD_BYTES;
   }
 
   /** How long a further call would wait here, by what the last ones took; NaN as long as nothing is known. */

@@ -1,4 +1,4 @@
-/** What plugins ask of the cache at once: more than may lie on the plugin socket, and from an isolate that does not read the answers. */
+/** More at once than may lie on the plugin socket, towards an isolate that does not read it for a while: it waits in the gateway. */
 import { assertEquals } from "@std/assert";
 import { ask, assertServed } from "../support/failure.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
@@ -40,6 +40,44 @@ Deno.test("a plugin gets whatever it asks the cache for at once, and who leaves 
     got.map(({ headers }) => headers["x-bytes"]),
     Array(2).fill(String(CALLS * VALUE_BYTES)),
   );
+  assertEquals(gateway.logs.filter(({ level }) => level === "warn" || level === "error"), []);
+  assertEquals(await gateway.hostPids(), hosts);
+});
+
+const BODIES = 80;
+const BODY_BYTES = 900_000;
+/** Longer than the bodies need to arrive, and much less than a hook may wait for a free isolate. */
+const BUSY_MS = 1000;
+
+Deno.test("bodies of many requests, 96 MB as they go to a plugin, wait for an isolate that is busy, and cost it nothing", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({
+    config: {
+      ...PATIENT,
+      pluginPoolSize: 1,
+      bodies: { inlineLimitBytes: 1_000_000 },
+      routes: [{ path: "/*", upstream: upstream.url }],
+    },
+    plugins: {
+      "001-reader.ts": `export default {
+        beforeRequest(ctx) {
+          if (ctx.request.path === "/busy") for (const until = Date.now() + ${BUSY_MS}; Date.now() < until;);
+          ctx.upstream.setHeader("x-length", String(ctx.request.bytes().length));
+        },
+      };`,
+    },
+  });
+  const hosts = await gateway.hostPids();
+  const busy = ask(gateway, "/busy");
+  const body = new Uint8Array(BODY_BYTES);
+  const posts = Array.from(
+    { length: BODIES },
+    () => ask(gateway, "/x", { method: "POST", body }),
+  );
+  assertServed(await Promise.all([busy, ...posts]));
+  const lengths = upstream.seen.filter(({ target }) => target === "/x")
+    .map(({ headers }) => headers["x-length"]);
+  assertEquals(lengths, Array(BODIES).fill(String(BODY_BYTES)));
   assertEquals(gateway.logs.filter(({ level }) => level === "warn" || level === "error"), []);
   assertEquals(await gateway.hostPids(), hosts);
 });
