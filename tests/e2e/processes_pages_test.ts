@@ -3,7 +3,7 @@ import { adminPage, storyOf } from "../support/admin_pages.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import type { TestGateway } from "../support/gateway.ts";
 import { NO_PROMTOOL, promtool, scrape, total } from "../support/metrics.ts";
-import { says, twoProcesses } from "../support/two_processes.ts";
+import { askAnew, says, twoProcesses } from "../support/two_processes.ts";
 
 const PLUGINS = { "001-a.ts": "export default { readsBodies: false, beforeRequest() {} };" };
 
@@ -18,8 +18,7 @@ async function askThroughBoth(gateway: TestGateway, atLeast: number): Promise<nu
     return new Set(processes).size === 2;
   };
   while (asked < atLeast || !counts()) {
-    using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
-    const response = await fetch(`${gateway.url}/`, { client });
+    using response = await askAnew(gateway.url);
     await response.arrayBuffer(); // a client that leaves is a 499
     asked++;
   }

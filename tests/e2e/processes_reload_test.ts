@@ -3,7 +3,7 @@ import { echoUpstream } from "../support/echo_upstream.ts";
 import type { TestGateway } from "../support/gateway.ts";
 import { descendants, wordsOf } from "../support/proc.ts";
 import { reload, writeConfig } from "../support/reload.ts";
-import { TWO_PROCESSES, twoProcesses } from "../support/two_processes.ts";
+import { askAnew, TWO_PROCESSES, twoProcesses } from "../support/two_processes.ts";
 
 const PLUGINS = {
   "001-mark.ts": `let mark;
@@ -36,8 +36,8 @@ function config(upstream: string, mark: string): Record<string, unknown> {
 async function marks(gateway: TestGateway, url = gateway.url): Promise<string[]> {
   const seen = new Map<string, string>();
   await gateway.until(async () => {
-    using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
-    const { headers, body, status } = await fetch(url, { client });
+    using response = await askAnew(url);
+    const { headers, body, status } = response;
     await body?.cancel();
     assertEquals(status, 200);
     seen.set(headers.get("x-isolate") ?? "", headers.get("x-mark") ?? "");

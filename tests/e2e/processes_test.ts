@@ -4,7 +4,7 @@ import { conduit, configText, scratch } from "../support/conduit.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { isRunning, ROOT, type TestGateway, testGateway } from "../support/gateway.ts";
 import { descendants } from "../support/proc.ts";
-import { says, twoProcesses } from "../support/two_processes.ts";
+import { askAnew, says, twoProcesses } from "../support/two_processes.ts";
 
 /** Each gateway process has a plugin host of its own, here with one isolate: whose mark it is tells the process. */
 const PLUGINS = {
@@ -36,15 +36,8 @@ function heldUpstream() {
   };
 }
 
-/** A request over a connection of its own, which the kernel gives to any process. */
-async function ask(gateway: TestGateway, path = "/"): Promise<Response & Disposable> {
-  const client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
-  const response = await fetch(gateway.url + path, { client });
-  return Object.assign(response, { [Symbol.dispose]: () => client.close() });
-}
-
 async function markOf(gateway: TestGateway): Promise<string> {
-  using response = await ask(gateway);
+  using response = await askAnew(gateway.url);
   await response.body?.cancel();
   assertEquals(response.status, 200);
   return response.headers.get("x-mark") ?? "";
@@ -69,7 +62,9 @@ async function marksOf(
 async function streamsThroughBoth(gateway: TestGateway): Promise<Response[]> {
   const streams: Response[] = [];
   const marks = () => new Set(streams.map(({ headers }) => headers.get("x-mark")));
-  while (streams.length < 4 || marks().size < 2) streams.push(await ask(gateway, "/stream"));
+  while (streams.length < 4 || marks().size < 2) {
+    streams.push(await askAnew(`${gateway.url}/stream`));
+  }
   return streams;
 }
 

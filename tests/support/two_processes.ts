@@ -28,3 +28,10 @@ export async function twoProcesses(
 
 /** Records with just this message. */
 export const says = (message: string) => (line: LogLine): boolean => line.message === message;
+
+/** A request over a connection of its own, which the kernel gives to any process. */
+export async function askAnew(url: string): Promise<Response & Disposable> {
+  const client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
+  const response = await fetch(url, { client });
+  return Object.assign(response, { [Symbol.dispose]: () => client.close() });
+}
