@@ -12,8 +12,8 @@ import { ClientGone, EdgeError, errorType, UpstreamError } from "./errors.ts";
 import type { Exchange, UpstreamAnswer, UpstreamTrip } from "./exchange.ts";
 import type { ForwardGuard, ForwardTarget } from "./forward_guard.ts";
 import { responseHeaderMap } from "./headers.ts";
-import type { Log } from "./log.ts";
 import { maskedUrl } from "./masking.ts";
+import type { PluginLogs } from "./plugin_logs.ts";
 import { strippedPath } from "./router.ts";
 import { Balancer } from "./upstream/balancer.ts";
 import type { UpstreamClient } from "./upstream/client.ts";
@@ -22,7 +22,7 @@ import type { Origin, StreamBody, UpstreamRequest, UpstreamResponse } from "./up
 export interface ProxyNeeds {
   readonly client: UpstreamClient;
   readonly guard: ForwardGuard;
-  readonly log: Log;
+  readonly pluginLogs: Pick<PluginLogs, "about">;
 }
 
 export class Proxy {
@@ -102,7 +102,7 @@ export class Proxy {
 
   /** Where a plugin wants the request to go, if the guard agrees. */
   async #forwardTarget(
-    { forwardUrl, facts: { traceId } }: Exchange,
+    { forwardUrl, steps, facts: { traceId } }: Exchange,
     trip: UpstreamTrip,
   ): Promise<ForwardTarget | undefined> {
     if (forwardUrl === undefined) return undefined;
@@ -110,8 +110,11 @@ export class Proxy {
     trip.isForward = verdict.ok;
     if (verdict.ok) return verdict.target;
     trip.refusal = verdict.reason;
-    this.#needs.log.warn("forward refused; using the original route", {
+    const { plugin = "-" } = steps.findLast(({ action }) => action === "forward") ?? {};
+    const log = this.#needs.pluginLogs.about(plugin);
+    log.warn("forward refused; using the original route", {
       traceId,
+      plugin,
       // A plugin most likely took the query from the client, and queries are not for logs.
       url: maskedUrl(forwardUrl.replace(/\?.*/s, "?…")),
       reason: verdict.reason,

@@ -211,7 +211,7 @@ export class Gateway {
         metrics,
         stories: config.admin ? stories : undefined,
       }),
-      proxy: new Proxy(config.routes, { client, guard, log }),
+      proxy: new Proxy(config.routes, { client, guard, pluginLogs }),
       generation: () => supervisor.current,
       telemetry,
       visits: this.#visits,

@@ -105,3 +105,29 @@ for (const [way, { source, from }] of Object.entries(WAYS)) {
     assert(size < MAX_BYTES, `the log has ${size} bytes`);
   });
 }
+
+Deno.test("refused forwards have a share of the log as all that is said of a plugin's hooks, and their lines name the plugin", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({
+    config: {
+      log: { format: "json", pluginRecordsPerSecond: 1 },
+      routes: [{ path: "/*", upstream: upstream.url }],
+    },
+    plugins: {
+      "001-astray.ts": `export default {
+        beforeRequest(ctx) { ctx.forward("http://elsewhere.example/" + "x".repeat(10_000)); },
+      };`,
+      "002-other.ts": "export default { beforeRequest() {} };",
+    },
+  });
+  assertAllServed(await askMany(gateway, "/", 100));
+  const dropped = async () =>
+    total(await scrape(gateway), "conduit_log_records_dropped_total", {
+      from: "hooks of 001-astray",
+    });
+  await gateway.until(async () => await dropped() > 0, { what: "records to be dropped" });
+  const lines = gateway.logs.filter(({ message }) => message.startsWith("forward refused"));
+  // Ten seconds' worth at once; the requests themselves take a few.
+  assert(lines.length > 0 && lines.length < 50, `${lines.length} lines`);
+  assert(lines.every(({ plugin }) => plugin === "001-astray"));
+});
