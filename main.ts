@@ -28,6 +28,7 @@ import { errorText, UserError } from "./gateway/errors.ts";
 import type { GatewayOptions } from "./gateway/gateway_options.ts";
 import { hostDeno } from "./gateway/host_deno.ts";
 import { type Log, startLog, writeAll } from "./gateway/log.ts";
+import { escapeControls } from "./gateway/log_lines.ts";
 import { Metrics } from "./gateway/observe/metrics.ts";
 import { Stories } from "./gateway/observe/stories.ts";
 import { installPackages } from "./gateway/plugin_packages.ts";
@@ -147,7 +148,7 @@ function traceIpc(direction: "in" | "out", message: object): void {
     ...("init" in message && { init: "***" }),
   };
   const text = JSON.stringify({ ...message, ...hidden });
-  printError(`ipc ${direction === "in" ? "<-" : "->"} ${text}\n`);
+  printError(`ipc ${direction === "in" ? "<-" : "->"} ${escapeControls(text)}\n`);
 }
 
 function print(text: string): Promise<number> {

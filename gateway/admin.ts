@@ -9,6 +9,7 @@ import ipaddr from "ipaddr.js";
 import type { Config } from "./config.ts";
 import { type Listening, serveOn } from "./listen.ts";
 import type { Log } from "./log.ts";
+import { escapeControls } from "./log_lines.ts";
 
 export interface AdminNeeds {
   /** Names that it is asked by, beside addresses and `localhost`. */
@@ -104,7 +105,9 @@ export function json(status: number, value: object): Response {
 
 /** The same, indented: a page to be read with `curl`. */
 export function jsonForPeople(status: number, value: object): Response {
-  return new Response(`${JSON.stringify(value, null, 2)}\n`, {
+  // What a client or a plugin gave is in there, and whoever reads it does so in a terminal.
+  const text = JSON.stringify(value, null, 2).split("\n").map(escapeControls).join("\n");
+  return new Response(`${text}\n`, {
     status,
     headers: { "content-type": "application/json", "cache-control": "no-store" },
   });

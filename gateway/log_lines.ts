@@ -143,6 +143,6 @@ const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u20
  * C0, DEL, C1, the line separators, and what turns the direction of writing and so shows a line's end before its beginning (CVE-2021-42574),
  * as `\u` escapes, which are right in JSON too.
  */
-function escapeControls(line: string): string {
+export function escapeControls(line: string): string {
   return line.replace(CONTROLS, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

@@ -175,6 +175,30 @@ Deno.test("/trace/<id> keeps the requests of a client that repeats its id apart,
   });
 });
 
+Deno.test("what a client gave does nothing to the terminal that a page or a trace of the plugin socket is read in (attack 31)", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({
+    plugins: {
+      "001-user.ts": `export default {
+        beforeRequest(ctx) { ctx.user = { id: decodeURIComponent(ctx.request.query) }; },
+      };`,
+    },
+    config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+    env: { CONDUIT_TRACE_IPC: "1" },
+  });
+  const id = "\u009b31m \u001b[2J \u2028 \u202e";
+  await ask(gateway, `/?${encodeURIComponent(id)}`, { headers: { "x-request-id": "t-31" } });
+  const page = await gateway.until(async () => {
+    const response = await fetch(`${gateway.adminUrl}/trace/t-31`);
+    return response.ok ? await response.text() : "";
+  }, { what: "the story" });
+  await gateway.until(() => gateway.stderr.includes("31m"), { what: "the frame" });
+  assertEquals(JSON.parse(page).requests[0].user, id);
+  for (const text of [page, gateway.stderr]) {
+    assertEquals(/(?!\n)[\p{Cc}\p{Bidi_C}\u2028\u2029]/u.exec(text), null);
+  }
+});
+
 Deno.test("/trace/<id> tells of a request that runs what it is waiting for", async () => {
   await using upstream = silentUpstream();
   await using gateway = await testGateway({
