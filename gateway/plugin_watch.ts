@@ -29,7 +29,7 @@ export async function watchPlugins(
   const { signal, log } = options;
   const changes = new Changes(pluginsDir, signal);
   let hash = options.current.hash;
-  let look = ""; // not yet looked at: whatever changed since the first copy is found in the first round
+  let look: string | undefined; // not yet looked at: whatever changed since the first copy is found in the first round
   let problem = "";
   while (!signal.aborted) {
     try {
@@ -90,7 +90,7 @@ class Changes {
 }
 
 /** What the folder looks like once it has stopped changing, or does not within `MAX_SETTLE_MS`. */
-async function settled(dir: string, before: string): Promise<string> {
+async function settled(dir: string, before: string | undefined): Promise<string> {
   const until = performance.now() + MAX_SETTLE_MS;
   let now = await statFolder(dir);
   while (now !== before && performance.now() < until) {
