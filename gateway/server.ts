@@ -115,6 +115,7 @@ export class Gateway {
       log.info("the plugin host was moved", { pid: pluginHost });
     };
     this.#inTurn(move).catch((error) => {
+      if (this.#stopping) return;
       const reason = errorText(error);
       if (reason !== told) log.error("the plugin host cannot be moved", { reason });
       this.#backoff.retry(() => this.#renew(lost, reason));

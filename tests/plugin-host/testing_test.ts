@@ -330,6 +330,7 @@ const acts = {
     ctx.reject(403, "no", { "x-why": "test", "content-length": "7" });
   },
   impossible(ctx) { ctx.reject(99, "no"); },
+  misused(ctx) { ctx.reject("403", "no"); },
 };
 const later = {
   set(ctx) { ctx.response.setHeader("x-after", "1"); ctx.response.deleteHeader("x-upstream"); },
@@ -365,8 +366,9 @@ Deno.test("an outcome is what a real gateway makes of the same plugin: denials, 
   const { default: plugin } = await import(
     toFileUrl(join(gateway.dir, "plugins/001-parity.ts")).href
   );
-  for (const act of ["set", "denied", "reject", "impossible"]) {
-    const headers = { "x-act": act, "accept": "text/a", "x-alias": "forged", "x-drop": "1" };
+  for (const act of ["set", "denied", "reject", "impossible", "misused"]) {
+    const forged = { "x-alias": "forged", "x-a": "forged" };
+    const headers = { "x-act": act, "accept": "text/a", "x-drop": "1", ...forged };
     const from = gateway.logs.length;
     const real = await gateway.fetch("/a", { headers });
     const body = await real.text();
