@@ -5,7 +5,6 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
 import { MessageError } from "../protocol/decode.ts";
 import type { CallFrame } from "../protocol/messages.ts";
 import type { Json } from "../protocol/snapshot.ts";
@@ -43,7 +42,10 @@ export class ServiceCalls {
     this.#running++;
     try {
       const value = await this.#carryOut(frame);
-      if (this.#connection.queuedBytes > MAX_QUEUED_BYTES) await this.#room();
+      while (!this.#connection.hasRoom(MAX_QUEUED_BYTES)) {
+        this.#connection.flush();
+        await this.#connection.flushed();
+      }
       this.#connection.send({ type: "return", id: frame.id, value });
     } catch (error) {
       this.#connection.send({ type: "return", id: frame.id, error: errorText(error) });
@@ -51,16 +53,5 @@ export class ServiceCalls {
     this.#running--;
     const next = this.#waiting.shift();
     if (next) void this.#run(next);
-  }
-
-  /** Whoever comes out of it first fills the room again for the others. */
-  async #room(): Promise<void> {
-    const connection = this.#connection;
-    while (!connection.closed && connection.queuedBytes > MAX_QUEUED_BYTES) {
-      connection.flush();
-      await connection.flushed();
-      // Other requests have their turn.
-      await new Promise((resolve) => setImmediate(resolve));
-    }
   }
 }

@@ -21,6 +21,11 @@ import type { MarkWriter } from "./start_mark.ts";
  * than the time after which it takes one to be late (`GRACE_MS` there).
  */
 const MAX_HELD_MS = 5;
+/**
+ * Of results, before the next one waits until the gateway has taken some. The bodies that plugins set for clients who ask at the same time
+ * would make the queue run over, which ends the connection.
+ */
+const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
 /** Most hooks have ended after so many turns of the microtask queue. */
 const PROMPT_TURNS = 16;
 
@@ -85,7 +90,9 @@ export class ChainRunner {
       const waits = !await isPrompt(running);
       // A hook that waits for something must not hold up what the earlier ones came to.
       if (waits) void this.flush();
-      const result = this.#hold(await running);
+      const ended = await running;
+      while (!this.#connection.hasRoom(MAX_QUEUED_BYTES)) await this.flush();
+      const result = this.#hold(ended);
       const hasEnded = endsChain(result, links);
       if (waits && hasEnded) void this.flush();
       else if (this.isDue) await this.flush();

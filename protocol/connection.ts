@@ -70,6 +70,11 @@ export class Connection<Out extends object> {
     return this.#queuedBytes;
   }
 
+  /** Whether a further message need not wait for the peer to take some: at most so much is queued, or nobody will take it any more. */
+  hasRoom(maxQueuedBytes: number): boolean {
+    return this.#closed || this.#deaf || this.#queuedBytes <= maxQueuedBytes;
+  }
+
   /**
    * Queues one message. What comes while a write is under way goes out in one write after it.
    *

@@ -81,3 +81,29 @@ Deno.test("bodies of many requests, 96 MB as they go to a plugin, wait for an is
   assertEquals(gateway.logs.filter(({ level }) => level === "warn" || level === "error"), []);
   assertEquals(await gateway.hostPids(), hosts);
 });
+
+const SET_BYTES = 3_000_000;
+
+Deno.test("bodies that a plugin sets for many clients at the same time, 180 MB, all take the place of the upstream's", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({
+    config: { ...PATIENT, pluginPoolSize: 1, routes: [{ path: "/*", upstream: upstream.url }] },
+    plugins: {
+      "001-redact.ts": `const body = "x".repeat(${SET_BYTES});
+      export default {
+        async afterResponse(ctx) {
+          if (ctx.request.path === "/late") await new Promise((resolve) => setTimeout(resolve, 50));
+          ctx.response.setBody(body);
+        },
+      };`,
+    },
+  });
+  const hosts = await gateway.hostPids();
+  for (const path of ["/at-once", "/late"]) {
+    const answers = await Promise.all(Array.from({ length: 60 }, () => ask(gateway, path)));
+    assertServed(answers);
+    assertEquals(answers.map(({ text }) => text.length), Array(60).fill(SET_BYTES), path);
+  }
+  assertEquals(gateway.logs.filter(({ level }) => level === "warn" || level === "error"), []);
+  assertEquals(await gateway.hostPids(), hosts);
+});
