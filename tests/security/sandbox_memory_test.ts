@@ -28,7 +28,8 @@ Deno.test("sandbox: a heap that grows without end ends the host: closed routes a
 
 Deno.test("sandbox: buffers without end are an error of the hook where the system has a limit, and others do not notice (attack 28)", async () => {
   await using program = await hostProgram(`ulimit -d 2500000; exec $DENO "$@"`);
-  await whileGreedy(`for (;;) kept.push(new Uint8Array(50e6).fill(1));`, {
+  // Large ones, so that what is left when the next one fails is enough for the rest of the process.
+  await whileGreedy(`for (;;) kept.push(new Uint8Array(500e6).fill(1));`, {
     env: program.env,
     config: { hookTimeoutMs: 10_000, hardCeilingMs: 10_000 },
     async check({ gateway, answer, others, host }) {
