@@ -283,13 +283,17 @@ Deno.test("failure: renewals and deaths of the host leave nothing open in the ga
 });
 
 const TAKEN: readonly (readonly [what: string, take: (run: string) => Promise<void>])[] = [
-  ["the private folder", (run) => Deno.remove(run, { recursive: true })], // as logind does with XDG_RUNTIME_DIR
+  ["the private folder", takeAway], // as logind does with XDG_RUNTIME_DIR
   ["the plugin socket", (run) => Deno.remove(join(privateDirs(run)[0] ?? "", "host.sock"))],
-  [
-    "the plugins' copies",
-    (run) => Deno.remove(join(privateDirs(run)[0] ?? "", "plugins"), { recursive: true }),
-  ],
+  ["the plugins' copies", (run) => takeAway(join(privateDirs(run)[0] ?? "", "plugins"))],
 ];
+
+/** Takes a folder away at once: one that is removed file by file may get new ones meanwhile, and then stays. */
+async function takeAway(path: string): Promise<void> {
+  const taken = `${path}.taken-${crypto.randomUUID()}`;
+  await Deno.rename(path, taken);
+  await Deno.remove(taken, { recursive: true });
+}
 
 function privateDirs(run: string): string[] {
   return [...Deno.readDirSync(run)].map((each) => join(run, each.name));
@@ -325,7 +329,7 @@ Deno.test("the private folder is taken away while a broken plugin lies on the di
   await using gateway = await policed(upstreams);
   await gateway.savePlugin("002-more.ts", "export default {");
   await gateway.waitForLog((line) => line.message.startsWith("plugins did not load"));
-  await Deno.remove(privateDirs(join(gateway.dir, "run"))[0] ?? "", { recursive: true });
+  await takeAway(privateDirs(join(gateway.dir, "run"))[0] ?? "");
   const line = await gateway.waitForLog((each) =>
     each.message === "the plugin host cannot be moved"
   );
