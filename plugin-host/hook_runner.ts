@@ -26,6 +26,8 @@ type Decision = Without<HookResult, "type" | "id" | "plugin" | "durationMs" | "l
 
 class TimedOut {}
 
+const PlatformResponse = globalThis.Response;
+
 /** Runs the hook that `frame` asks for. Never throws. */
 export async function runHook(
   plugin: Plugin,
@@ -65,8 +67,8 @@ interface Run {
 async function decide(plugin: Plugin, frame: HookFrame, run: Run): Promise<Decision> {
   const { scope, deadline } = run;
   try {
-    const waiting = deadline.within(() => plugin[frame.hook]?.(scope.ctx));
-    if (waiting) await waiting;
+    const returned = deadline.within(() => plugin[frame.hook]?.(scope.ctx));
+    if (returned !== undefined) assertNoAnswer(await returned);
     // A rejection stands also when the plugin caught what `ctx.reject` threw.
     return scope.rejection ? rejected(scope.rejection, scope) : proposed(scope);
   } catch (error) {
@@ -103,6 +105,12 @@ function rejected(rejection: Rejection, scope: HookScope): Decision {
     ...(mistake ? { error: describeError(mistake) } : {}),
     ...section(patch),
   };
+}
+
+/** Whatever else a hook returns is ignored; but who returns an answer means to refuse, and the request would go on. */
+function assertNoAnswer(returned: unknown): void {
+  if (typeof returned !== "object" || !isA(PlatformResponse, returned)) return;
+  throw new TypeError("the hook returned a Response, which nobody gets; call ctx.reject to answer");
 }
 
 /** `instanceof` asks the plugin's value, which may be a proxy that throws. */
@@ -153,26 +161,30 @@ class Deadline {
   /**
    * Runs something in what is left of the time.
    *
-   * @returns `undefined` where that ended at once, as most hooks do: a promise for each costs as much as they do
+   * @returns what came of it: no promise where that ended at once, as most hooks do, since one for each costs as much as they do
    * @throws {TimedOut} when the time is over first; what `run` throws otherwise
    */
-  within(run: () => unknown): Promise<void> | undefined {
+  within(run: () => unknown): unknown {
+    let returned;
     try {
-      const pending = run();
-      if (isThenable(pending)) return this.#wait(pending);
+      returned = run();
+      if (isThenable(returned)) return this.#wait(returned);
     } catch (error) {
       throw this.#reason(error);
     }
     this.#check();
+    return returned;
   }
 
-  async #wait(pending: PromiseLike<unknown>): Promise<void> {
+  async #wait(pending: PromiseLike<unknown>): Promise<unknown> {
+    let returned;
     try {
-      await this.#race(Promise.resolve(pending));
+      returned = await this.#race(Promise.resolve(pending));
     } catch (error) {
       throw this.#reason(error);
     }
     this.#check();
+    return returned;
   }
 
   /** What the signal ended failed for want of time, though its error may come before the timer's. */

@@ -8,6 +8,14 @@ import { assertDepth } from "../protocol/decode.ts";
 import type { Json } from "../protocol/snapshot.ts";
 import { authorStack } from "./stack.ts";
 
+/** How Deno ends the message of a `NotCapable`: with a flag that is not the author's to give. */
+const DENO_FLAG = /, run again with the --(?:allow|unstable)-([\w-]+) flag$/;
+const NO_REMEDY = "; plugins are not allowed that";
+const REMEDIES: { readonly [flag: string]: string | undefined } = {
+  net: '; name the host in "pluginNet"',
+  env: '; name the variable in "pluginEnv"',
+  read: "; plugins read nothing but their own folder",
+};
 const UNSHOWABLE = "a value that cannot be shown";
 
 /**
@@ -127,16 +135,22 @@ type Thrown = { readonly name: string; readonly message: string; readonly stack?
 /** Anything thrown as text, its stack as it came. */
 export function thrownParts(error: unknown): Thrown {
   try {
-    if (!(error instanceof Error)) return { name: "Error", message: String(error) };
+    if (!(error instanceof Error)) return { name: "Error", message: thrownText(error) };
     const { name, message, stack } = error;
     return {
       name: String(name),
-      message: String(message),
+      message: String(message).replace(DENO_FLAG, (_, flag: string) => REMEDIES[flag] ?? NO_REMEDY),
       ...(typeof stack === "string" ? { stack } : {}),
     };
   } catch { // a getter or a `toString` of the plugin
     return { name: "Error", message: UNSHOWABLE };
   }
+}
+
+/** Its kind alone would say nothing of `{ status: 401 }`. */
+function thrownText(thrown: unknown): string {
+  const text = String(thrown);
+  return text === "[object Object]" ? messageText(thrown) : text;
 }
 
 function safeString(value: unknown): string {

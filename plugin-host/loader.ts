@@ -16,6 +16,11 @@ const HOOKS = ["beforeRequest", "afterResponse"] as const satisfies readonly Hoo
 /** How Deno words an import beyond the folder; it speaks of flags that the plugin's author never gave. */
 const ABSENT_PACKAGE =
   /Import "([^"]+)" not a dependency|not found in cache: "([^"]+)"|JSR package manifest for '([^']+)'|import access to "([^"]+)"/;
+const OWN_MODULES: { readonly [name: string]: string | undefined } = {
+  "conduit/plugin":
+    `"conduit/plugin" has nothing but types; write "import type" instead of "import"`,
+  "conduit/testing": `"conduit/testing" is for tests; import it in files like "001-name_test.ts"`,
+};
 const FUNCTIONS = ["onLoad", ...HOOKS, "onError"] as const;
 const MEMBERS: readonly string[] = [
   ...FUNCTIONS,
@@ -142,12 +147,16 @@ async function importPlugin(dir: URL, file: string): Promise<{ default?: unknown
   } catch (error) {
     const failed = located(error, dir, file, "does not load");
     const absent = ABSENT_PACKAGE.exec(failed.message)?.slice(1).find(Boolean);
-    if (absent !== undefined) {
-      failed.message = `"${absent}" is no installed package; name npm packages in ` +
-        `deno.json of the plugins folder, and run "conduit check --install"`;
-    }
+    if (absent !== undefined) failed.message = OWN_MODULES[absent] ?? notInstalled(absent);
     throw failed;
   }
+}
+
+function notInstalled(name: string): string {
+  const what = /:\d+$/.test(name)
+    ? "is a host, and plugins import nothing from the network"
+    : "is no installed package";
+  return `"${name}" ${what}; name npm packages in deno.json of the plugins folder, and run "conduit check --install"`;
 }
 
 async function runOnLoad(
@@ -178,10 +187,15 @@ export function checkShape(file: string, value: unknown): Plugin {
     );
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new LoadError(file, `its default export is not an object with hooks`);
+    throw new LoadError(
+      file,
+      `its default export is ${
+        kindOf(value)
+      }, not an object with hooks; write "export default { … } satisfies Plugin"`,
+    );
   }
   const members = value as Record<string, unknown>;
-  for (const key of Object.keys(members)) {
+  for (const key of memberNames(members)) {
     if (!MEMBERS.includes(key)) {
       throw new LoadError(
         file,
@@ -204,6 +218,19 @@ export function checkShape(file: string, value: unknown): Plugin {
   }
   checkReadsHeaders(file, members.readsHeaders);
   return value as Plugin;
+}
+
+/** Also the methods of its class: one that is misspelled would be a policy that is not there. */
+function memberNames(plugin: object): string[] {
+  const names = Object.keys(plugin);
+  for (
+    let type: object | null = Object.getPrototypeOf(plugin);
+    type !== null && type !== Object.prototype;
+    type = Object.getPrototypeOf(type)
+  ) {
+    names.push(...Object.getOwnPropertyNames(type).filter((name) => name !== "constructor"));
+  }
+  return names;
 }
 
 function checkReadsHeaders(file: string, names: unknown): void {

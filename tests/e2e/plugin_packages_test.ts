@@ -184,12 +184,25 @@ Deno.test("packages: a new one is live once it is installed, what runs goes on u
 });
 
 Deno.test("packages: what deno.json does not name is not loaded, wherever it would come from", async () => {
+  const remedy =
+    `; name npm packages in deno.json of the plugins folder, and run "conduit check --install"`;
   for (
-    const [from, named] of [
-      ["words", "words"],
-      ["npm:words@1.0.0", "words"],
-      ["jsr:@std/assert@1", "@std/assert"],
-      ["https://esm.sh/words", "esm.sh:443"],
+    const [from, told] of [
+      ["words", `"words" is no installed package${remedy}`],
+      ["npm:words@1.0.0", `"words" is no installed package${remedy}`],
+      ["jsr:@std/assert@1", `"@std/assert" is no installed package${remedy}`],
+      [
+        "https://esm.sh/words",
+        `"esm.sh:443" is a host, and plugins import nothing from the network${remedy}`,
+      ],
+      [
+        "conduit/plugin",
+        '"conduit/plugin" has nothing but types; write "import type" instead of "import"',
+      ],
+      [
+        "conduit/testing",
+        '"conduit/testing" is for tests; import it in files like "001-name_test.ts"',
+      ],
     ]
   ) {
     await using dir = await project({
@@ -199,8 +212,7 @@ Deno.test("packages: what deno.json does not name is not loaded, wherever it wou
     const { code, stderr } = await check(dir.path, await environment(dir.path));
     assertEquals([code, stderr], [
       1,
-      `conduit: plugins did not load:\n001-greet.ts:1:20: "${named}" is no installed package; ` +
-      `name npm packages in deno.json of the plugins folder, and run "conduit check --install"\n`,
+      `conduit: plugins did not load:\n001-greet.ts:1:20: ${told}\n`,
     ]);
   }
 });

@@ -174,6 +174,46 @@ Deno.test("forward in afterResponse is a hook error that says so", async () => {
   );
 });
 
+Deno.test("a hook that returns a Response has failed, as nobody gets that answer; whatever else it returns is ignored", async () => {
+  const error =
+    "TypeError: the hook returned a Response, which nobody gets; call ctx.reject to answer";
+  const answer = () => new Response("no", { status: 403 });
+  const sent = (ctx: GatewayContext) => void ctx.upstream.setHeader("x-a", "1");
+  assertEquals(errorOf(await before((ctx) => (sent(ctx), answer()))), error);
+  assertEquals(errorOf(await before(() => Promise.resolve(answer()))), error);
+  const refused = await before((ctx) => {
+    try {
+      ctx.reject(401, "no");
+    } catch {
+      return answer();
+    }
+  });
+  assertEquals(refused.action, "reject");
+  for (const other of [false, 0, { status: 403 }, new Proxy({}, {}), [], () => answer()]) {
+    assertEquals(decision(await before(() => other)), { action: "continue" });
+    assertEquals(decision(await before(() => Promise.resolve(other))), { action: "continue" });
+  }
+});
+
+Deno.test("what a hook may not do says what would allow it, and not which flag of Deno", async () => {
+  const refused = (message: string) =>
+    before(() => {
+      throw new Deno.errors.NotCapable(
+        `${message}, run again with the --allow-${message.split(" ")[1]} flag`,
+      );
+    });
+  for (
+    const [message, remedy] of [
+      ['Requires net access to "a.test:80"', 'name the host in "pluginNet"'],
+      ['Requires env access to "A"', 'name the variable in "pluginEnv"'],
+      ['Requires read access to "/a"', "plugins read nothing but their own folder"],
+      ['Requires run access to "sh"', "plugins are not allowed that"],
+    ] as const
+  ) {
+    assertEquals(errorOf(await refused(message)), `NotCapable: ${message}; ${remedy}`);
+  }
+});
+
 Deno.test("what a hook throws comes with name, message and stack", async () => {
   const result = await before(() => {
     throw new RangeError("boom");

@@ -145,17 +145,22 @@ Deno.test("the manifest says which hooks and flags a plugin has", async () => {
 });
 
 const NO_DEFAULT = 'has no default export; end it with "export default { … } satisfies Plugin"';
-const NO_OBJECT = "its default export is not an object with hooks";
+const noObject = (kind: string) =>
+  `its default export is ${kind}, not an object with hooks; write "export default { … } satisfies Plugin"`;
 const SHAPES: readonly [source: string, message: string][] = [
   ["export const beforeRequest = 1;", NO_DEFAULT],
   ["", NO_DEFAULT],
   ["export default undefined;", NO_DEFAULT],
-  ["export default null;", NO_OBJECT],
-  ["export default [];", NO_OBJECT],
-  ["export default function beforeRequest() {}", NO_OBJECT],
-  ["export default class {}", NO_OBJECT],
+  ["export default null;", noObject("null")],
+  ["export default [];", noObject("an object")],
+  ["export default function beforeRequest() {}", noObject("a function")],
+  ["export default class {}", noObject("a function")],
   [
     "export default { beforeRequests() {} };",
+    '"beforeRequests" is not a member of a plugin; there are onLoad, beforeRequest, afterResponse, onError, onTimeout, onHookError, readsBodies, readsHeaders',
+  ],
+  [
+    "export default new class { beforeRequests() {} }();",
     '"beforeRequests" is not a member of a plugin; there are onLoad, beforeRequest, afterResponse, onError, onTimeout, onHookError, readsBodies, readsHeaders',
   ],
   ["export default { beforeRequest: 1 };", '"beforeRequest" is a number, not a function'],
@@ -239,7 +244,7 @@ Deno.test("an error at the top level of a plugin names its line", async () => {
     const [thrown, message] of [['"text"', "text"], [
       "Object.create(null)",
       "a value that cannot be shown",
-    ]]
+    ], ["{ status: 401 }", '{"status":401}']]
   ) {
     assertEquals(await failure({ "001-a.ts": `throw ${thrown}; export default {};` }), {
       file: "001-a.ts",
