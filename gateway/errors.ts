@@ -27,23 +27,21 @@ export type ErrorCode = keyof typeof ERROR_STATUS;
 /** What the user of the program can put right: it is told without a stack. */
 export class UserError extends Error {}
 
-/** A failure with a stated answer. `message` is shown to the client, `detail` only to the log. */
+/** A failure with a stated answer. `message` is shown to the client. */
 export class EdgeError extends Error {
   override readonly name = "EdgeError";
   readonly code: ErrorCode;
   readonly status: number;
-  readonly detail: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     code: ErrorCode,
     message: string,
-    options: { detail?: string; headers?: Readonly<Record<string, string>>; cause?: unknown } = {},
+    options: { headers?: Readonly<Record<string, string>>; cause?: unknown } = {},
   ) {
     super(message, { cause: options.cause });
     this.code = code;
     this.status = ERROR_STATUS[code];
-    this.detail = options.detail;
     this.headers = options.headers ?? {};
   }
 }

@@ -94,10 +94,10 @@ Deno.test("every error code has its status and one short JSON shape, and tells n
   assertEquals(JSON.parse(unavailable.text).error.message, "plugin runtime unavailable");
 });
 
-Deno.test("an error's detail and cause never become part of its reply", () => {
+Deno.test("an error's cause never becomes part of its reply", () => {
   for (const code of Object.keys(ERROR_STATUS) as ErrorCode[]) {
     const { status, headers, body } = edgeErrorReply(
-      new EdgeError(code, "short", { detail: "secret", cause: new Error("secret") }),
+      new EdgeError(code, "short", { cause: new Error("secret") }),
       "id",
     );
     assertEquals(status, REQUESTS[code][0]);
