@@ -8,8 +8,7 @@
 import { type AdminNeeds, serveAdmin } from "./admin.ts";
 import type { Config } from "./config.ts";
 import { isSame } from "./config_changes.ts";
-import type { DrainOptions, Handle } from "./drain.ts";
-import { Front } from "./front.ts";
+import { type EndOptions, Front, type Handle } from "./front.ts";
 import { listenAddressText, ListenError, type Listening } from "./listen.ts";
 import type { Log } from "./log.ts";
 
@@ -87,7 +86,7 @@ export class Listeners {
   }
 
   /** The gateway ends: clients first, then the operator. */
-  async end(options: Omit<DrainOptions, "cut" | "log">): Promise<void> {
+  async end(options: Omit<EndOptions, "log">): Promise<void> {
     const busy = [...this.#leaving].filter(({ inFlight }) => inFlight > 0);
     const fronts = [...(this.#used ? [this.#used.front] : []), ...busy];
     await Promise.all(fronts.map((front) => front.end({ ...options, log: this.#needs.log })));
