@@ -6,7 +6,7 @@
 
 import type { Log } from "./log.ts";
 import { copyPlugins, type PluginFiles, pluginsDirError, walk } from "./plugin_files.ts";
-import { pause } from "./waiting.ts";
+import { pause, within } from "./waiting.ts";
 
 /** Events that follow each other closer than this are one change. */
 const DEBOUNCE_MS = 40;
@@ -68,9 +68,7 @@ class Changes {
     if (!this.#seen && !this.#signal.aborted) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
-      const timer = setTimeout(resolve, POLL_MS);
-      await promise;
-      clearTimeout(timer);
+      await within(POLL_MS, promise);
     }
     this.#seen = false;
   }

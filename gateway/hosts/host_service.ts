@@ -15,6 +15,7 @@ import { isSame } from "../config_changes.ts";
 import { errorText } from "../errors.ts";
 import type { PluginFiles } from "../plugin_files.ts";
 import { pluginHosts } from "../sandbox.ts";
+import { within } from "../waiting.ts";
 import { LocalHosts, type LocalHostsOptions } from "./local_hosts.ts";
 import { readSecret } from "./secret_file.ts";
 
@@ -87,7 +88,9 @@ export class HostService {
         log.warn("no gateway; trying again", { socket: this.#socketPath, reason: problem });
       }
       told = problem;
-      await this.#pause(Math.min(backoff.nextMs(), MAX_CONNECT_PAUSE_MS));
+      const { promise: woken, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      await within(Math.min(backoff.nextMs(), MAX_CONNECT_PAUSE_MS), woken);
     }
     await Promise.all([...this.#hosts.keys()].map((host) => this.#kill(host)));
     await this.#local.close();
@@ -224,13 +227,5 @@ export class HostService {
       files: { ...files },
       ...(lastLive ? { lastLive: { hash: lastLive.hash, files: { ...lastLive.files } } } : {}),
     });
-  }
-
-  async #pause(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
-    const timer = setTimeout(resolve, ms);
-    await promise;
-    clearTimeout(timer);
   }
 }
