@@ -60,7 +60,7 @@ export class Gateway {
           0,
         ),
         readyIsolates: supervisor.current?.readyIsolates ?? 0,
-        isStale: supervisor.problem !== undefined,
+        isStale: supervisor.loadError !== undefined,
         hostPid: supervisor.hostPid,
       };
     });
@@ -216,7 +216,7 @@ export class Gateway {
       generation: () => supervisor.current,
       telemetry,
       visits: this.#visits,
-      ...(dev ? { showsWay: true, explainAbsence: () => supervisor.problem } : {}),
+      ...(dev ? { showsWay: true, explainAbsence: () => supervisor.loadError?.message } : {}),
     });
     return { config, runtime, handler };
   }
@@ -261,6 +261,6 @@ export class Gateway {
     const { supervisor } = this.#serving.runtime;
     return (supervisor.current?.readyIsolates ?? 0) > 0
       ? undefined
-      : supervisor.problem ?? "plugin runtime unavailable";
+      : supervisor.loadError?.message ?? "plugin runtime unavailable";
   }
 }

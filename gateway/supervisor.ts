@@ -60,11 +60,6 @@ export class Supervisor {
   }
 
   /** Why the files on disk are not what is running; `undefined` when they are. */
-  get problem(): string | undefined {
-    return this.#loadError?.message;
-  }
-
-  /** The same, with its place. */
   get loadError(): PluginLoadError | undefined {
     return this.#loadError;
   }
