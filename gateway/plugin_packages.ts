@@ -8,10 +8,11 @@
 import { join } from "@std/path";
 import type { Json } from "../protocol/snapshot.ts";
 import { cacheFolders } from "./cache_folders.ts";
+import type { Environment } from "./config_env.ts";
 import { errorText } from "./errors.ts";
 import { parseJsonText } from "./json_text.ts";
 import { PluginLoadError } from "./plugin_errors.ts";
-import { exists, sha256 } from "./plugin_files.ts";
+import { exists, readIfThere, sha256 } from "./plugin_files.ts";
 import { denoEnvironment } from "./sandbox.ts";
 
 /** One set of packages. */
@@ -23,8 +24,6 @@ export interface PluginPackages {
   /** Where this very set lies once it is installed: `deno.json`, `deno.lock` and Deno's `npm` folder. */
   readonly dir: string;
 }
-
-type Environment = (name: string) => string | undefined;
 
 /** `npm:name@version`, with a scope and a path inside the package if it has them. */
 const NPM_SPECIFIER = /^npm:\/?(?:@[\w.-]+\/)?[\w.-]+@[^/\s]+(?:\/\S*)?$/;
@@ -195,14 +194,5 @@ async function gatherRegistries(npm: string): Promise<void> {
     for await (const { name } of Deno.readDir(join(npm, registry.name))) {
       await Deno.rename(join(npm, registry.name, name), join(target, name));
     }
-  }
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(file);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
   }
 }

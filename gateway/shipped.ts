@@ -5,6 +5,8 @@
  * @module
  */
 
+import { readIfThere } from "./plugin_files.ts";
+
 /** The Deno that this program was built with. */
 export interface ShippedDeno {
   readonly version: string;
@@ -30,13 +32,8 @@ export const MANIFEST = "manifest.json";
 /** @param root where the main module lies @returns `undefined` where it runs from source */
 export async function readShipped(root: URL): Promise<ShippedDeno | undefined> {
   const dir = new URL(EMBEDDED, root);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(new URL(MANIFEST, dir));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  const text = await readIfThere(new URL(MANIFEST, dir));
+  if (text === undefined) return undefined;
   const { deno: { archive, ...deno } }: Manifest = JSON.parse(text);
   return { ...deno, ...(archive === undefined ? {} : { archive: new URL(archive, dir) }) };
 }
