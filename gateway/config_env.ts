@@ -52,11 +52,6 @@ export function withEnvironment(
     });
   }
   if (typeof value !== "object" || value === null) return value;
-  if (isList(value)) return value.map(inside);
+  if (Array.isArray(value)) return value.map(inside);
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inside(item, key)]));
-}
-
-/** `Array.isArray` that knows of `readonly`. */
-function isList(value: Json): value is readonly Json[] {
-  return Array.isArray(value);
 }

@@ -61,14 +61,11 @@ export class ServiceManager {
         transport: "unixpacket",
         path: path.replace(/^@/, "\0"), // the abstract namespace, unix(7)
       });
-    }).catch((error) => this.#cannot(error));
-  }
-
-  #cannot(error: unknown): void {
-    if (!this.#failed) {
+    }).catch((error) => {
+      if (this.#failed) return;
+      this.#failed = true;
       this.#log.warn("the service manager cannot be told", { reason: errorText(error) });
-    }
-    this.#failed = true;
+    });
   }
 }
 

@@ -144,7 +144,7 @@ export class LocalHosts {
       const init: HostInit = {
         ...start,
         socket: this.socketPath,
-        env: this.#pluginEnv(config),
+        env: pluginEnvironment(config, this.#options.env),
         netHosts: pluginHosts(config),
         pluginsRoot: this.pluginsRoot,
       };
@@ -202,10 +202,6 @@ export class LocalHosts {
     await pruneCompiled(this.#command.env.DENO_DIR, this.pluginsRoot);
   }
 
-  #pluginEnv(config: Pick<Config, "pluginEnv">): Record<string, string> {
-    return pluginEnvironment(config, this.#options.env);
-  }
-
   #commandWith(config: SandboxConfig, packages: PluginPackages | undefined): HostCommand {
     return hostCommand(config, {
       ...this.program,
@@ -214,6 +210,6 @@ export class LocalHosts {
       // Hosts with different packages run side by side while one takes over from the other.
       denoDir: join(this.dir, packages ? `deno-${basename(packages.dir)}` : "deno"),
       ...(packages ? { packagesDir: packages.dir } : {}),
-    }, this.#pluginEnv(config));
+    }, pluginEnvironment(config, this.#options.env));
   }
 }

@@ -21,11 +21,8 @@ export async function lastGoodIn(dir: string): Promise<string | undefined> {
 /** Keeps a copy of the set in `path`, and makes it the one that counts. */
 export async function keepLastGood(dir: string, path: string): Promise<void> {
   await Deno.mkdir(dir, { recursive: true });
-  const copy = await copyPlugins(path, dir).catch(async (error) => {
-    // Another process may have written the same copy at the same time.
-    if (!(error instanceof Error)) throw error;
-    return await copyPlugins(path, dir);
-  });
+  // Another process may have written the same copy at the same time.
+  const copy = await copyPlugins(path, dir).catch(() => copyPlugins(path, dir));
   const draft = join(dir, `${CURRENT}-${Deno.pid}`);
   await Deno.remove(draft).catch(() => {});
   await Deno.symlink(copy.path, draft);
