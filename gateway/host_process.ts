@@ -14,7 +14,7 @@ import { HostGenerations } from "./host_generations.ts";
 import type { PluginEvents } from "./isolate_link.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
-import { faultText, PluginLoadError } from "./plugin_errors.ts";
+import { faultText, HostLostError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 import type { Peer, PeerConnection, PluginSocket } from "./plugin_socket.ts";
 import { LATE, within } from "./waiting.ts";
@@ -109,7 +109,8 @@ export class HostProcess implements Peer {
    * Loads one copy of the plugin files as a generation.
    *
    * @throws {PluginLoadError} when the files are at fault
-   * @throws {Error} when the process is
+   * @throws {HostLostError} when the process had come up, and died or hangs
+   * @throws {Error} when it did not come up
    */
   async load(id: number, files: PluginFiles): Promise<Generation> {
     const done = Promise.withResolvers<Generation>();
@@ -120,7 +121,7 @@ export class HostProcess implements Peer {
       const generation = await within(START_TIMEOUT_MS, done.promise);
       if (generation !== LATE) return generation;
       const reason = `the plugin host did not answer within ${START_TIMEOUT_MS} ms`;
-      throw new PluginLoadError(reason, { blocked: true });
+      throw this.#lost(reason, { hangs: true });
     } finally {
       this.#loading.delete(id);
       this.#generations.forgetStrays();
@@ -223,13 +224,17 @@ export class HostProcess implements Peer {
     };
   }
 
+  #lost(reason: string, how: { readonly hangs: boolean }): Error {
+    return this.#connection ? new HostLostError(reason, how) : new Error(reason);
+  }
+
   #onEnd(reason: string): void {
     this.#gone = true;
     this.#needs.socket.forget(this.#secret);
     this.#connection?.close();
     for (const answered of this.#pings.values()) answered(undefined);
     for (const loading of this.#loading.values()) {
-      loading.reject(new Error(`the plugin host ended (${reason})`));
+      loading.reject(this.#lost(`the plugin host ended (${reason})`, { hangs: false }));
     }
     this.#generations.close();
     this.#needs.onExit(this, reason);

@@ -35,6 +35,18 @@ export class PluginLoadError extends UserError {
   }
 }
 
+/** The process that was loading plugins died or hangs. Whether they are to blame is not known. */
+export class HostLostError extends Error {
+  override readonly name = "HostLostError";
+  /** It is there, and says nothing. */
+  readonly hangs: boolean;
+
+  constructor(message: string, { hangs }: { readonly hangs: boolean }) {
+    super(message);
+    this.hangs = hangs;
+  }
+}
+
 /** `001-auth.ts:3:14: does not load: …` */
 export function faultText({ file, line, column, message }: PluginFault): string {
   return `${[file, line, column].filter((each) => each !== undefined).join(":")}: ${message}`;

@@ -11,7 +11,7 @@ import type { Generation } from "./generation.ts";
 import { HostSuccession, type HostSuccessionNeeds } from "./host_succession.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./observe/metrics.ts";
-import { PluginLoadError } from "./plugin_errors.ts";
+import { HostLostError, PluginLoadError } from "./plugin_errors.ts";
 import type { PluginFiles } from "./plugin_files.ts";
 
 export interface SupervisorNeeds extends Pick<HostSuccessionNeeds, "prepareHost" | "unfit"> {
@@ -39,6 +39,8 @@ export class Supervisor {
   #latest: PluginFiles | undefined;
   #lastGood: PluginFiles | undefined;
   #loadError: PluginLoadError | undefined;
+  /** How often in a row a process was lost while it loaded these. */
+  #losses: { readonly files: PluginFiles; readonly times: number } | undefined;
   readonly #backoff = new Backoff();
   #away = false;
   #changes: Promise<unknown> = Promise.resolve();
@@ -118,28 +120,7 @@ export class Supervisor {
   reload(files: PluginFiles, anew?: { readonly lastGood: PluginFiles | undefined }): void {
     this.#latest = files;
     if (anew) this.#lastGood = anew.lastGood;
-    void this.#change(async () => {
-      if (files !== this.#latest) return; // saved again in the meantime
-      // Which packages there are is told to a process at its start.
-      const needsAnotherHost = packagesOf(files) !== packagesOf(this.#lastGood) ||
-        this.#hosts.isWorn;
-      try {
-        if (!this.current) await this.#newHost();
-        else if (needsAnotherHost) await this.#hosts.launch(files);
-        else await this.#hosts.load(files);
-        this.#needs.log.info("plugins reloaded", {
-          plugins: this.current?.plugins.map((each) => each.name).join(","),
-        });
-      } catch (error) {
-        const isStuck = error instanceof PluginLoadError && error.blocked && this.current &&
-          !needsAnotherHost;
-        if (!isStuck) throw error;
-        // A thread of this host is stuck in the new files; what it serves moves to a process without them.
-        this.#report(error);
-        this.#hosts.giveUp();
-        await this.#newHost(this.#lastGood);
-      }
-    });
+    void this.#change(() => this.#put(files));
   }
 
   /** No new request will come: each host ends when the requests on its generations are done. Resolves then. */
@@ -158,6 +139,32 @@ export class Supervisor {
     const done = this.#changes.then(change);
     this.#changes = done.catch((error) => this.#report(error));
     return done;
+  }
+
+  async #put(files: PluginFiles): Promise<void> {
+    if (files !== this.#latest) return; // saved again in the meantime
+    // Which packages there are is told to a process at its start.
+    const needsAnotherHost = packagesOf(files) !== packagesOf(this.#lastGood) || this.#hosts.isWorn;
+    try {
+      if (!this.current) await this.#newHost();
+      else await this.#load(files, needsAnotherHost ? "launch" : "load");
+      this.#needs.log.info("plugins reloaded", {
+        plugins: this.current?.plugins.map((each) => each.name).join(","),
+      });
+    } catch (error) {
+      if (!this.current) throw error;
+      const isBroken = error instanceof PluginLoadError;
+      if (needsAnotherHost) {
+        if (!isBroken) this.#restart(() => this.#put(files));
+        throw error;
+      }
+      const hangs = isBroken ? error.blocked : error instanceof HostLostError && error.hangs;
+      if (!hangs) throw error;
+      // A thread of this host is stuck in the new files, or all of it hangs; what it serves moves to another process.
+      this.#report(error);
+      this.#hosts.giveUp();
+      await this.#newHost(isBroken ? this.#lastGood : files);
+    }
   }
 
   /** Starts a process where there is none, or only a stuck one. */
@@ -179,7 +186,7 @@ export class Supervisor {
           "the plugin files on disk do not load; the last set that did is loaded again",
         );
       }
-      await this.#hosts.launch(files);
+      await this.#load(files, "launch");
     } catch (error) {
       const isBroken = error instanceof PluginLoadError;
       if (isBroken && lastGood && files !== lastGood) {
@@ -189,6 +196,19 @@ export class Supervisor {
       // Files that never loaded wait for the next save; whatever else went wrong may pass.
       if (!isBroken || lastGood) this.#restart();
       throw error;
+    }
+  }
+
+  /** Files that a process was lost with twice are to blame, where there is a set that loads. */
+  async #load(files: PluginFiles, how: "launch" | "load"): Promise<void> {
+    try {
+      await this.#hosts[how](files);
+    } catch (error) {
+      if (!(error instanceof HostLostError)) throw error;
+      const times = this.#losses?.files === files ? this.#losses.times + 1 : 1;
+      this.#losses = { files, times };
+      const isSuspect = times > 1 && this.#lastGood && this.#lastGood !== files;
+      throw isSuspect ? new PluginLoadError(`${error.message} each time it loaded them`) : error;
     }
   }
 
@@ -219,11 +239,11 @@ export class Supervisor {
     this.#restart();
   }
 
-  #restart(): void {
+  #restart(start = () => this.#ensureHost()): void {
     if (this.#hosts.ending) return;
     this.#away = !this.current;
     if (this.#needs.isAway?.() !== undefined) return;
-    const delayMs = this.#backoff.retry(() => void this.#change(() => this.#ensureHost()));
+    const delayMs = this.#backoff.retry(() => void this.#change(start));
     this.#needs.log.info("the plugin host is restarted", { delayMs });
   }
 

@@ -18,7 +18,7 @@ import type { Log } from "../log.ts";
 import type { PluginFiles } from "../plugin_files.ts";
 import { type Peer, type PeerConnection, PluginSocket } from "../plugin_socket.ts";
 import { pluginHosts } from "../sandbox.ts";
-import { within } from "../waiting.ts";
+import { LATE, within } from "../waiting.ts";
 import { removeSecret, writeSecret } from "./secret_file.ts";
 
 export interface ExternalHostsOptions extends ConnectionOptions {
@@ -34,6 +34,9 @@ export interface FromNewService {
   readonly isAnew: true;
   readonly lastGood: PluginFiles | undefined;
 }
+
+/** How long the service may take to confirm that a host is killed. */
+const KILL_CONFIRM_MS = 1000;
 
 const AWAY = "no plugin host service is connected; start `conduit host`";
 
@@ -125,10 +128,19 @@ export class ExternalHosts {
       init,
     });
     if (!service) resolve(AWAY);
+    let isKilled = false;
     return {
       ended,
       load: (generation, { hash }) => send({ type: "load", host, generation, files: hash }),
-      kill: () => send({ type: "kill_host", host }),
+      kill: () => {
+        if (isKilled) return;
+        isKilled = true;
+        send({ type: "kill_host", host });
+        // A service that is stopped, or frozen with its hosts, confirms nothing. The host ends with its connection.
+        void within(KILL_CONFIRM_MS, ended).then((reason) => {
+          if (reason === LATE) this.#ended(host, "killed; its service does not confirm it");
+        });
+      },
     };
   }
 
@@ -164,15 +176,18 @@ export class ExternalHosts {
             return;
           }
           case "host_ended":
-            this.#ends.get(message.host)?.(message.reason);
-            this.#ends.delete(message.host);
-            return;
+            return this.#ended(message.host, message.reason);
           case "hello":
             throw new MessageError("a second hello");
         }
       },
       onClose: () => this.#gone(),
     };
+  }
+
+  #ended(host: number, reason: string): void {
+    this.#ends.get(host)?.(reason);
+    this.#ends.delete(host);
   }
 
   #gone(): void {

@@ -132,6 +132,45 @@ Deno.test("failure: a plugin file is saved with an error; one whose top level lo
   assertPoliced(upstream);
 });
 
+Deno.test("failure: a plugin file is saved with an error; one whose top level kills the host is tried twice, then the set before it serves", async () => {
+  await using upstream = echoUpstream();
+  await using host = await hostProgram(
+    `shift; exec $DENO run --v8-flags=--max-old-space-size=64 "$@"`,
+  );
+  await using gateway = await versioned(upstream, { env: host.env });
+  await gateway.savePlugin(
+    FILE,
+    version("broken", "for (const hog = [];;) hog.push(new Array(1e5).fill(Math.random()));"),
+  );
+  const record = await gateway.waitForLog((line) => /^plugins did not load/.test(line.message));
+  assertMatch(String(record.reason), /^the plugin host ended \(SIG\w+\) each time it loaded them$/);
+  await gateway.waitForLog((line) => line.message === "the plugin host is back");
+  assertEquals(await servedVersion(gateway), "one");
+  const died = gateway.logs.filter((line) =>
+    line.message === "the plugin host failed while it loaded plugins"
+  );
+  assertEquals(died.length, 1, "the first of two times");
+  await gateway.savePlugin(FILE, version("two"));
+  await untilVersion(gateway, "two");
+  assertPoliced(upstream);
+});
+
+Deno.test("a save that needs another host goes live when one can be started again, and the set before it serves until then", async () => {
+  await using upstream = echoUpstream();
+  await using host = await hostProgram(`exec $DENO "$@"`);
+  await using gateway = await versioned(upstream, { env: host.env });
+  await host.write("exit 1");
+  await gateway.savePlugin("deno.json", "{}"); // other packages
+  await gateway.savePlugin(FILE, version("two"));
+  await gateway.waitForLog((line) =>
+    line.message === "the plugin host failed while it loaded plugins"
+  );
+  assertEquals(await servedVersion(gateway), "one");
+  await host.write(`exec $DENO "$@"`);
+  await untilVersion(gateway, "two");
+  assertPoliced(upstream);
+});
+
 Deno.test("failure: the host restarts while a broken file lies in pluginsDir; the last set that loaded is loaded again, the log says so, a fixed save goes live", async () => {
   await using upstream = echoUpstream();
   await using gateway = await versioned(upstream);
