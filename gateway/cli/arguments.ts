@@ -8,12 +8,10 @@ import { UserError } from "../errors.ts";
 import {
   type CommandName,
   COMMANDS,
-  type CommandSpec,
   COMMON_OPTIONS,
   DEFAULT_CONFIG,
   type OptionName,
   OPTIONS,
-  type OptionSpec,
   SHELLS,
 } from "./commands.ts";
 
@@ -44,20 +42,20 @@ export function parseArguments(args: readonly string[]): Arguments {
     if (arg === "--help" || arg === "-h") {
       [command, operand, isAsked] = ["help", command, true];
     } else if (arg === "--version") command = "version";
-    else if (name && optionSpec(name).value) {
+    else if (name && OPTIONS[name].value) {
       const value = attached ?? args[++at];
       if (!value) {
-        throw new UsageError(`${flag} needs a ${optionSpec(name).value?.toLowerCase()}`);
+        throw new UsageError(`${flag} needs a ${OPTIONS[name].value?.toLowerCase()}`);
       }
       options[name] = value;
     } else if (name && attached === undefined) options[name] = "";
     else if (arg.startsWith("-")) throw unknownArgument(arg);
     else if (command === undefined) command = commandOf(arg);
-    else if (specOf(command).operand && operand === undefined) operand = operandOf(command, arg);
+    else if (COMMANDS[command].operand && operand === undefined) operand = operandOf(command, arg);
     else throw unknownArgument(arg);
   }
   command ??= "run";
-  if (operand === undefined && specOf(command).operand?.isRequired) {
+  if (operand === undefined && COMMANDS[command].operand?.isRequired) {
     throw new UsageError(`${command} needs one of ${operandValues(command)?.join(", ")}`);
   }
   if (!isAsked) {
@@ -68,27 +66,19 @@ export function parseArguments(args: readonly string[]): Arguments {
 
 /** The options that a command takes. */
 export function optionsOf(command: CommandName): readonly OptionName[] {
-  return [...specOf(command).options ?? [], ...COMMON_OPTIONS];
+  return [...COMMANDS[command].options ?? [], ...COMMON_OPTIONS];
 }
 
 /** What may stand behind a command; `undefined` where that is not known here. */
 export function operandValues(command: CommandName): readonly string[] | undefined {
-  const kind = specOf(command).operand?.kind;
+  const kind = COMMANDS[command].operand?.kind;
   if (kind === "command") return Object.keys(COMMANDS);
   return kind === "shell" ? SHELLS : undefined;
 }
 
-export function optionSpec(name: OptionName): OptionSpec {
-  return OPTIONS[name];
-}
-
-export function specOf(command: CommandName): CommandSpec {
-  return COMMANDS[command];
-}
-
 function optionOf(flag: string): OptionName | undefined {
   const names = Object.keys(OPTIONS) as OptionName[];
-  return names.find((name) => optionSpec(name).flags.includes(flag));
+  return names.find((name) => OPTIONS[name].flags.includes(flag));
 }
 
 function commandOf(word: string): CommandName {
@@ -99,7 +89,7 @@ function commandOf(word: string): CommandName {
 function operandOf(command: CommandName, word: string): string {
   const values = operandValues(command);
   if (!values || values.includes(word)) return word;
-  const { kind } = specOf(command).operand ?? {};
+  const { kind } = COMMANDS[command].operand ?? {};
   throw new UsageError(
     kind === "command"
       ? `unknown command "${word}"; see conduit help`

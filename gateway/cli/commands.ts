@@ -24,7 +24,7 @@ export interface OptionSpec {
   readonly summary: string;
 }
 
-export const OPTIONS = {
+const options = {
   config: {
     flags: ["--config", "-config"],
     value: "FILE",
@@ -44,9 +44,10 @@ export const OPTIONS = {
     flags: ["--ready"],
     summary: "ask whether it is ready for traffic (/readyz), not only whether it lives (/healthz)",
   },
-} as const satisfies Readonly<Record<string, OptionSpec>>;
+} satisfies Readonly<Record<string, OptionSpec>>;
 
-export type OptionName = keyof typeof OPTIONS;
+export type OptionName = keyof typeof options;
+export const OPTIONS: Readonly<Record<OptionName, OptionSpec>> = options;
 
 /** Those that every command takes. */
 export const COMMON_OPTIONS: readonly OptionName[] = ["config"];
@@ -69,7 +70,7 @@ export interface OperandSpec {
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
-export const COMMANDS = {
+const commands = {
   run: { summary: "run the gateway (the default)" },
   dev: {
     summary:
@@ -100,9 +101,10 @@ export const COMMANDS = {
     operand: { name: "COMMAND", kind: "command" },
   },
   version: { summary: "print the version", options: ["json"] },
-} as const satisfies Readonly<Record<string, CommandSpec>>;
+} satisfies Readonly<Record<string, CommandSpec>>;
 
-export type CommandName = keyof typeof COMMANDS;
+export type CommandName = keyof typeof commands;
+export const COMMANDS: Readonly<Record<CommandName, CommandSpec>> = commands;
 
 /** The variables that the program itself reads. */
 export const ENVIRONMENT = {

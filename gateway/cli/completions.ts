@@ -4,12 +4,13 @@
  * @module
  */
 
-import { operandValues, optionsOf, optionSpec, specOf } from "./arguments.ts";
+import { operandValues, optionsOf } from "./arguments.ts";
 import {
   type CommandName,
   COMMANDS,
   COMMON_OPTIONS,
   type OptionName,
+  OPTIONS,
   type SHELLS,
 } from "./commands.ts";
 
@@ -19,25 +20,18 @@ const NAMES = Object.keys(COMMANDS) as readonly CommandName[];
 
 /** The script that `shell` is to read. */
 export function completionScript(shell: Shell): string {
-  switch (shell) {
-    case "bash":
-      return bash();
-    case "zsh":
-      return zsh();
-    case "fish":
-      return fish();
-  }
+  return { bash, zsh, fish }[shell]();
 }
 
 /** The long form of each; a value is always a file's name. */
 function flagsOf(names: readonly OptionName[]): string[] {
-  return names.map((name) => optionSpec(name).flags[0] ?? "");
+  return names.map((name) => OPTIONS[name].flags[0] ?? "");
 }
 
 function bash(): string {
   const cases = NAMES.map((name) => {
     const words = [...flagsOf(optionsOf(name)), "--help"].join(" ");
-    const { operand } = specOf(name);
+    const { operand } = COMMANDS[name];
     const operands = operandValues(name)?.join(" ") ?? "";
     const folders = operand?.kind === "folder" ? " folders=yes" : "";
     return `    ${name}) options="${words}" operands="${operands}"${folders} ;;\n`;
@@ -86,12 +80,14 @@ complete -F _conduit conduit
 function zsh(): string {
   const quoted = (text: string) => text.replaceAll("'", "'\\''").replaceAll(/[[\]:]/g, "\\$&");
   const spec = (name: OptionName) => {
-    const { flags: [flag = ""], value, summary } = optionSpec(name);
+    const { flags: [flag = ""], value, summary } = OPTIONS[name];
     return `'${flag}${value ? "=" : ""}[${quoted(summary)}]${value ? `:${value}:_files` : ""}'`;
   };
-  const commands = NAMES.map((name) => `    '${name}:${quoted(specOf(name).summary)}'\n`).join("");
+  const commands = NAMES.map((name) => `    '${name}:${quoted(COMMANDS[name].summary)}'\n`).join(
+    "",
+  );
   const cases = NAMES.map((name) => {
-    const { operand } = specOf(name);
+    const { operand } = COMMANDS[name];
     const values = operandValues(name)?.join(" ");
     const argument = !operand ? "" : ` '1:${operand.name}:${values ? `(${values})` : "_files -/"}'`;
     const options = [...optionsOf(name).map(spec), "'--help[print this]'"].join(" ");
@@ -123,14 +119,14 @@ if [[ $funcstack[1] == _conduit ]]; then _conduit "$@"; else compdef _conduit co
 function fish(): string {
   const quoted = (text: string) => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
   const option = (name: OptionName, condition: string) => {
-    const { flags: [flag = ""], value, summary } = optionSpec(name);
+    const { flags: [flag = ""], value, summary } = OPTIONS[name];
     const long = flag.replace(/^--/, "");
     return `complete -c conduit ${condition}-l ${long} ${value ? "-rF " : ""}-d ${
       quoted(summary)
     }\n`;
   };
   const lines = NAMES.flatMap((name) => {
-    const { summary, operand, options = [] } = specOf(name);
+    const { summary, operand, options = [] } = COMMANDS[name];
     const behind = `-n ${quoted(`__fish_seen_subcommand_from ${name}`)} `;
     const values = operandValues(name);
     const argument = operand?.kind === "folder"

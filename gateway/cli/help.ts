@@ -4,11 +4,10 @@
  * @module
  */
 
-import { optionsOf, specOf } from "./arguments.ts";
+import { optionsOf } from "./arguments.ts";
 import {
   type CommandName,
   COMMANDS,
-  type CommandSpec,
   COMMON_OPTIONS,
   ENVIRONMENT,
   EXIT,
@@ -16,7 +15,6 @@ import {
   type OperandSpec,
   type OptionName,
   OPTIONS,
-  type OptionSpec,
   SIGNALS,
 } from "./commands.ts";
 import { MANUAL } from "./manual.ts";
@@ -26,7 +24,7 @@ const INDENT = "    ";
 
 /** All that there is, a line each. */
 export function overview(version: string): string {
-  const specs: readonly (readonly [string, CommandSpec])[] = Object.entries(COMMANDS);
+  const specs = Object.entries(COMMANDS);
   const width = Math.max(...specs.map(([name]) => name.length));
   const own = specs.flatMap(([name, { options = [] }]) =>
     options.map((option) => [optionUsage(option), `with ${name}: ${OPTIONS[option].summary}`])
@@ -53,7 +51,7 @@ signals: ${SIGNALS}
 
 /** All about one command, in the sections of a manual page. */
 export function manualPage(name: CommandName): string {
-  const { summary, operand } = specOf(name);
+  const { summary, operand } = COMMANDS[name];
   const page = MANUAL[name];
   const options = optionsOf(name);
   const synopsis = [
@@ -89,7 +87,7 @@ function operandUsage({ name, isRequired }: OperandSpec): string {
 
 /** `--config FILE` */
 function optionUsage(name: OptionName): string {
-  const { flags: [flag = ""], value }: OptionSpec = OPTIONS[name];
+  const { flags: [flag = ""], value } = OPTIONS[name];
   return value ? `${flag} ${value}` : flag;
 }
 

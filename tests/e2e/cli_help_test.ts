@@ -1,8 +1,8 @@
 /** `conduit help COMMAND` and `conduit completions SHELL`; the shells complete for real, where they are on this machine. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { optionsOf, optionSpec, specOf } from "../../gateway/cli/arguments.ts";
-import { type CommandName, COMMANDS, EXIT, SHELLS } from "../../gateway/cli/commands.ts";
+import { optionsOf } from "../../gateway/cli/arguments.ts";
+import { type CommandName, COMMANDS, EXIT, OPTIONS, SHELLS } from "../../gateway/cli/commands.ts";
 import { completionScript } from "../../gateway/cli/completions.ts";
 import { manualPage } from "../../gateway/cli/help.ts";
 import { conduit, scratch } from "../support/conduit.ts";
@@ -54,9 +54,9 @@ for (const name of NAMES) {
     }
     const part = (title: string) => page.split(`${title}\n`)[1]?.split(/\n\n[A-Z]/)[0] ?? "";
     for (const option of optionsOf(name)) {
-      assertMatch(part("OPTIONS"), RegExp(`^    ${optionSpec(option).flags[0]}\\b`, "m"));
+      assertMatch(part("OPTIONS"), RegExp(`^    ${OPTIONS[option].flags[0]}\\b`, "m"));
     }
-    assertStringIncludes(part("SYNOPSIS"), specOf(name).operand?.name ?? "");
+    assertStringIncludes(part("SYNOPSIS"), COMMANDS[name].operand?.name ?? "");
     for (const code of Object.values(EXIT)) {
       assertMatch(part("EXIT STATUS"), RegExp(`^    ${code}$`, "m"));
     }
