@@ -6,6 +6,7 @@
  * @module
  */
 
+import { levenshteinDistance } from "@std/text";
 import type { Json } from "../protocol/snapshot.ts";
 import { UserError } from "./errors.ts";
 import type { Path } from "./json_text.ts";
@@ -98,25 +99,12 @@ export function quote(value: Json | undefined): string {
 
 /** What to say of a key that `known` lacks. */
 export function unknownKey(key: string, known: readonly string[]): string {
+  const given = key.toLowerCase().slice(0, 64);
   const near = known
-    .map((name) => ({ name, edits: editDistance(key.toLowerCase(), name.toLowerCase()) }))
+    .map((name) => ({ name, edits: levenshteinDistance(given, name.toLowerCase()) }))
     .reduce((best, next) => next.edits < best.edits ? next : best);
   const isNear = near.edits <= Math.max(1, Math.ceil(near.name.length / 3));
   return isNear
     ? `unknown key, did you mean "${near.name}"?`
     : `unknown key, known here: ${known.join(", ")}`;
-}
-
-/** Levenshtein's distance: the fewest insertions, deletions and replacements that turn `a` into `b`. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, char] of [...a.slice(0, 64)].entries()) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const replaced = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -41,6 +41,9 @@ declare module "@std/http/status" {
 declare module "@std/http/cookie" {
   export function getCookies(headers: Headers): Record<string, string>;
 }
+declare module "@std/text" {
+  export function levenshteinDistance(a: string, b: string): number;
+}
 declare module "@std/yaml" {
   export function parse(text: string): unknown;
 }
