@@ -11,7 +11,7 @@ import { askAdmin } from "./healthcheck.ts";
 /**
  * @param admin where the gateway can be asked
  * @returns the lines, and whether a reload would be refused
- * @throws {HealthcheckError} where nobody answers
+ * @throws {UserError} where nobody answers
  */
 export async function configDiff(
   admin: Config["admin"],

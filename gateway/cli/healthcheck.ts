@@ -11,25 +11,20 @@ import { listenAddressText } from "../listen.ts";
 /** A gateway that takes longer to answer does not live. */
 const HEALTHCHECK_TIMEOUT_MS = 2000;
 
-/** The gateway is not well, or cannot be asked; the message says why. */
-export class HealthcheckError extends UserError {
-  override readonly name = "HealthcheckError";
-}
-
 /**
  * What the gateway answers on its admin listener.
  *
  * @param admin what the configuration says
- * @throws {HealthcheckError} unless it is a 200
+ * @throws {UserError} unless it is a 200
  */
 export async function askAdmin(admin: Config["admin"], path: string): Promise<string> {
   if (!admin) {
-    throw new HealthcheckError("admin is false in the configuration: nobody can be asked");
+    throw new UserError("admin is false in the configuration: nobody can be asked");
   }
   const { listen } = admin;
   const at = listenAddressText(listen);
   if (listen.kind === "tcp" && listen.port === 0) {
-    throw new HealthcheckError(`admin.listen is "${at}": name a port, so that it can be asked`);
+    throw new UserError(`admin.listen is "${at}": name a port, so that it can be asked`);
   }
   // As a proxy, so that the address counts and not what HTTP_PROXY says.
   using client = Deno.createHttpClient({ proxy: peer(listen) });
@@ -38,11 +33,11 @@ export async function askAdmin(admin: Config["admin"], path: string): Promise<st
     redirect: "manual",
     signal: AbortSignal.timeout(HEALTHCHECK_TIMEOUT_MS),
   }).catch((error) => {
-    throw new HealthcheckError(`${at} does not answer: ${reasonOf(error)}`, { cause: error });
+    throw new UserError(`${at} does not answer: ${reasonOf(error)}`, { cause: error });
   });
   const text = await response.text();
   if (response.status === 200) return text;
-  throw new HealthcheckError(`${at} answers ${response.status}: ${text.slice(0, 1000)}`);
+  throw new UserError(`${at} answers ${response.status}: ${text.slice(0, 1000)}`);
 }
 
 /** A listener on all addresses is reached on the one of this machine. */

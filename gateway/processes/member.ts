@@ -47,23 +47,18 @@ export interface Membership extends Pick<ProcessInit, "config" | "lastGoodDir"> 
   readonly pages: Readonly<Record<string, AdminPage>>;
 }
 
-/** This process cannot be one of several; the message says why. */
-export class ProcessInitError extends UserError {
-  override readonly name = "ProcessInitError";
-}
-
 /**
  * Takes what the parent says. When it is gone, this process ends at once: the port must be free for the next one.
  *
  * SIGINT and SIGHUP are not its affair: a terminal sends them to the parent too.
  *
- * @throws {ProcessInitError}
+ * @throws {UserError} where this process cannot be one of several
  */
 export async function joinProcesses(version: string): Promise<Membership> {
   const lines = jsonLines(Deno.stdin.readable);
   const init = await firstLine(lines);
   if (init.version !== version) {
-    throw new ProcessInitError(
+    throw new UserError(
       `this is conduit ${version} and its parent ${init.version}; restart the whole of it`,
     );
   }
@@ -97,7 +92,7 @@ export async function joinProcesses(version: string): Promise<Membership> {
 async function firstLine(lines: AsyncGenerator<unknown>): Promise<ProcessInit> {
   const { value } = Deno.stdin.isTerminal() ? {} : await lines.next().catch(() => ({ value: {} }));
   if (value?.version !== undefined && value.config !== undefined) return value;
-  throw new ProcessInitError(
+  throw new UserError(
     `"${PROCESS_COMMAND}" is started by conduit itself; use conduit run with "processes" in the configuration`,
   );
 }
