@@ -19,7 +19,6 @@ import { Gateway } from "../server.ts";
 import { ServiceManager } from "../service_manager.ts";
 import type { StartResult } from "../supervisor.ts";
 import { startTelemetry, type Telemetry } from "../telemetry.ts";
-import { warnOfNoTraces } from "../traces_asked.ts";
 import { EXIT } from "./commands.ts";
 
 /** This program, as `main.ts` knows it. */
@@ -72,6 +71,22 @@ function telemetry(log: Log, env: Program["env"]): Telemetry | undefined {
   const { standalone } = Deno.build;
   warnOfNoTraces(log, { standalone, env, traces: started !== undefined });
   return started;
+}
+
+/**
+ * Whether an executable exports traces is decided where it is compiled: whoever asks for them where it runs is told that nothing comes
+ * of it.
+ */
+export function warnOfNoTraces(
+  log: Log,
+  { standalone, env, traces }: {
+    readonly standalone: boolean;
+    readonly env: Program["env"];
+    readonly traces: boolean;
+  },
+): void {
+  if (!standalone || traces || /^(?:|0|false)$/.test(env("OTEL_DENO") ?? "")) return;
+  log.warn("this executable exports no traces, whatever OTEL_DENO says");
 }
 
 /** One of the processes that `run` starts where the configuration wants several. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { codeFrame } from "../../gateway/dev/code_frame.ts";
+import { codeFrame } from "../../gateway/dev/problem.ts";
 
 const SOURCE = "one\ntwo\n\tthree three\nfour\nfive\n";
 

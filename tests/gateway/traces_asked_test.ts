@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { Log } from "../../gateway/log.ts";
-import { warnOfNoTraces } from "../../gateway/traces_asked.ts";
+import { warnOfNoTraces } from "../../gateway/cli/serve.ts";
 
 const CASES: readonly (readonly [
   what: string,
