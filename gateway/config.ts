@@ -19,8 +19,7 @@ import { JsonTextError, parseJsonText, type Path } from "./json_text.ts";
 import type { Origin } from "./upstream/origin.ts";
 
 export type { ForwardHost, ListenAddress } from "./config_addresses.ts";
-export { ConfigError, type ConfigProblem } from "./config_report.ts";
-export { configSchema } from "./config_schema.ts";
+export { ConfigError } from "./config_report.ts";
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 

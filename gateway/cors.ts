@@ -42,15 +42,13 @@ export function corsPolicy(config: CorsConfig | "passthrough"): CorsPolicy {
   // Where every origin gets the same answer, caches need not tell them apart.
   const dependsOnOrigin = !anyOrigin && config.allowedOrigins.length > 0;
 
-  function grant(origin: string | null): [string, string][] {
+  const grant = (origin: string | null): [string, string][] => {
     const allowed = anyOrigin ? "*" : origin !== null && isAllowed(origin) ? origin : null;
     if (allowed === null) return [];
     const fields: [string, string][] = [["access-control-allow-origin", allowed]];
-    if (config !== "passthrough" && config.allowCredentials) {
-      fields.push(["access-control-allow-credentials", "true"]);
-    }
+    if (config.allowCredentials) fields.push(["access-control-allow-credentials", "true"]);
     return fields;
-  }
+  };
 
   return {
     preflight({ method, headers }) {

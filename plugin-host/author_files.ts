@@ -180,12 +180,7 @@ function quoted(word: string): string {
 }
 
 async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.lstat(path);
-    return true;
-  } catch {
-    return false;
-  }
+  return await Deno.lstat(path).then(() => true, () => false);
 }
 
 /**

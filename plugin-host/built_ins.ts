@@ -48,9 +48,6 @@ const FROZEN: readonly object[] = [
   Performance.prototype,
 ];
 
-/** Nothing can be added to them: what is read from a message without being there is not found there either. */
-const CLOSED: readonly object[] = [Object.prototype];
-
 /**
  * @param inUse objects that the host goes on using; the classes they are of are frozen as well
  */
@@ -66,7 +63,8 @@ export function lockBuiltIns(...inUse: readonly object[]): void {
   for (const each of inUse) {
     for (const prototype of prototypes(each)) Object.freeze(prototype);
   }
-  for (const each of CLOSED) Object.preventExtensions(each);
+  // Nothing can be added to it: what is read from a message without being there is not found there either.
+  Object.preventExtensions(Object.prototype);
   for (const name of CONSTANT_GLOBALS) {
     // With the value: Deno makes some of them when they are first read.
     const value = globalThis[name];

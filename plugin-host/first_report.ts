@@ -17,6 +17,7 @@ export const LOST_IN_LOADING =
 /** What a new isolate reports: ready, or why not, or nothing in time. */
 export class FirstReport {
   readonly #settled = Promise.withResolvers<readonly PluginManifest[]>();
+  readonly plugins: Promise<readonly PluginManifest[]> = this.#settled.promise;
   readonly #timer: ReturnType<typeof setTimeout>;
   #loaded = false;
   #loading: string | undefined;
@@ -27,10 +28,6 @@ export class FirstReport {
       event.preventDefault();
       this.fail(new LoadError("plugins", `the isolate failed: ${event.message}`));
     };
-  }
-
-  get plugins(): Promise<readonly PluginManifest[]> {
-    return this.#settled.promise;
   }
 
   /** It has its plugins, and can run hooks. */

@@ -25,7 +25,9 @@ export function joinedHeaders(
 ): Readonly<Record<string, string>> {
   const joined: Record<string, string> = Object.create(prototype);
   for (const name of Object.keys(headers)) {
-    if (!names || names.has(name)) joined[name] = joinValue(headers[name] as Value);
+    if (names && !names.has(name)) continue;
+    const value = headers[name] as Value;
+    joined[name] = typeof value === "string" ? value : value.join(", ");
   }
   return Object.freeze(joined);
 }
@@ -82,10 +84,6 @@ function fieldName(name: string): string {
 
 function fieldValue(key: string, value: string): string {
   return typeof value === "string" ? value : asText(value, `the value of ${JSON.stringify(key)}`);
-}
-
-function joinValue(value: Value): string {
-  return typeof value === "string" ? value : value.join(", ");
 }
 
 function splitList(value: string): string[] {

@@ -5,7 +5,7 @@
  */
 
 import * as z from "zod";
-import { configSchema } from "../../gateway/config.ts";
+import { configSchema } from "../../gateway/config_schema.ts";
 import { markdownTable } from "./prose.ts";
 
 /** The part of JSON Schema that zod writes for this configuration. */
