@@ -36,7 +36,7 @@ export function parsePathPattern(text: string): string {
 
 function canonicalForm(path: string): string {
   try {
-    return canonicalPath(path, { encodedSlashes: "keep" }).path;
+    return canonicalPath(path).path;
   } catch (error) {
     if (!(error instanceof EdgeError)) throw error;
     throw new InvalidValue(`would never match: ${error.message}`);

@@ -151,7 +151,7 @@ function parseTarget(url: string): Omit<ForwardTarget, "address"> {
   if (!isAsWritten) {
     throw new Error(`host "${hostname}" is not written plainly, or has credentials before it`);
   }
-  const { path, query } = canonicalPath(rawTarget(url), { encodedSlashes: "keep" });
+  const { path, query } = canonicalPath(rawTarget(url));
   return { protocol, hostname, port: Number(parsed.port || DEFAULT_PORT[protocol]), path, query };
 }
 

@@ -41,7 +41,7 @@ export function accept(request: Request): Accepted | "asterisk" {
   const target = rawTarget(request.url);
   refuseOtherProtocols(request);
   if (isAsteriskForm(request.method, target)) return "asterisk";
-  return { host, target: canonicalPath(target, { encodedSlashes: "keep" }) };
+  return { host, target: canonicalPath(target) };
 }
 
 export class Intake {

@@ -5,12 +5,7 @@
  * @module
  */
 
-import {
-  canonicalPath as canonical,
-  type CanonicalTarget,
-  ENCODED_SLASH_REFUSED,
-  PathError,
-} from "../protocol/path.ts";
+import { canonicalPath as canonical, type CanonicalTarget, PathError } from "../protocol/path.ts";
 import { EdgeError } from "./errors.ts";
 
 /**
@@ -38,18 +33,10 @@ export function isAsteriskForm(method: string, target: string): boolean {
   return method === "OPTIONS" && target === "/*";
 }
 
-/**
- * Canonicalises a raw target, see `protocol/path.ts`. The handler calls it with `"keep"`, routes, and refuses
- * `hasEncodedSlash` unless the route keeps them.
- *
- * @throws {EdgeError} `bad_request`
- */
-export function canonicalPath(
-  target: string,
-  options: { readonly encodedSlashes: "reject" | "keep" },
-): CanonicalTarget {
+/** Canonicalises a raw target, see `protocol/path.ts`. @throws {EdgeError} `bad_request` */
+export function canonicalPath(target: string): CanonicalTarget {
   try {
-    return canonical(target, options);
+    return canonical(target);
   } catch (error) {
     throw error instanceof PathError ? badRequest(error.message) : error;
   }
@@ -57,7 +44,7 @@ export function canonicalPath(
 
 /** The refusal of `hasEncodedSlash` on a route that does not keep encoded slashes. */
 export function encodedSlashRefused(): EdgeError {
-  return badRequest(ENCODED_SLASH_REFUSED);
+  return badRequest("path contains an encoded slash or backslash");
 }
 
 function badRequest(message: string): EdgeError {

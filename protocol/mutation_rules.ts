@@ -179,7 +179,7 @@ function judgePath(
   if (typeof path !== "string") return {};
   try {
     if (path.includes("?")) throw new Error('holds a "?"; use setQuery');
-    return { path: canonicalPath(path, { encodedSlashes: "keep" }).path };
+    return { path: canonicalPath(path).path };
   } catch (error) {
     denials.push({
       what: "upstream path",
@@ -195,7 +195,7 @@ function judgeQuery(
 ): { query?: string | null | undefined } {
   if (typeof query !== "string") return {};
   try {
-    return { query: canonicalPath(`/?${query}`, { encodedSlashes: "keep" }).query };
+    return { query: canonicalPath(`/?${query}`).query };
   } catch (error) {
     denials.push({
       what: "upstream query",

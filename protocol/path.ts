@@ -35,8 +35,6 @@ const ENCODED_SLASH = /%2F|%5C/;
  */
 const HIDDEN_DOT_SEGMENT = /(?:\/|%2F|%5C)\.{1,2}(?:$|;|\/|%3B|%2F|%5C)/;
 
-export const ENCODED_SLASH_REFUSED = "path contains an encoded slash or backslash";
-
 /**
  * Canonicalises a raw target (RFC 3986 §6.2.2): escapes of unreserved characters decoded, hex
  * upper-cased, characters that may not stand in a path escaped (as UTF-8), repeated slashes
@@ -44,13 +42,9 @@ export const ENCODED_SLASH_REFUSED = "path contains an encoded slash or backslas
  * that cannot stand in a request line, which are escaped.
  *
  * @throws {PathError} for a malformed escape, a control character (also escaped), a
- * backslash, a fragment, a disguised dot segment, and with `"reject"` for an escaped slash or
- * backslash
+ * backslash, a fragment, a disguised dot segment
  */
-export function canonicalPath(
-  target: string,
-  options: { readonly encodedSlashes: "reject" | "keep" },
-): CanonicalTarget {
+export function canonicalPath(target: string): CanonicalTarget {
   const queryAt = target.indexOf("?");
   const rawPath = queryAt < 0 ? target : target.slice(0, queryAt);
   const query = queryAt < 0 ? "" : canonicalQuery(target.slice(queryAt + 1));
@@ -60,12 +54,8 @@ export function canonicalPath(
   }
 
   const path = resolveSegments(rawPath.replace(ESCAPE_OR_OTHER, canonicalCharacter));
-  const hasEncodedSlash = ENCODED_SLASH.test(path);
-  if (hasEncodedSlash && options.encodedSlashes === "reject") {
-    throw new PathError(ENCODED_SLASH_REFUSED);
-  }
   if (HIDDEN_DOT_SEGMENT.test(path)) throw new PathError("path contains a disguised dot segment");
-  return { path, query, hasEncodedSlash };
+  return { path, query, hasEncodedSlash: ENCODED_SLASH.test(path) };
 }
 
 function canonicalCharacter(part: string): string {

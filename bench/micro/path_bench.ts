@@ -16,7 +16,7 @@ Deno.bench("new URL, plain", { group: "plain", baseline: true }, () => {
 });
 
 Deno.bench("rawTarget and canonicalPath, plain", { group: "plain" }, () => {
-  canonicalPath(rawTarget(url), { encodedSlashes: "keep" });
+  canonicalPath(rawTarget(url));
 });
 
 Deno.bench("new URL, escapes and dot segments", { group: "escaped", baseline: true }, () => {
@@ -24,5 +24,5 @@ Deno.bench("new URL, escapes and dot segments", { group: "escaped", baseline: tr
 });
 
 Deno.bench("canonicalPath, escapes and dot segments", { group: "escaped" }, () => {
-  canonicalPath(ESCAPED, { encodedSlashes: "keep" });
+  canonicalPath(ESCAPED);
 });

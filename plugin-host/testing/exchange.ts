@@ -108,7 +108,6 @@ export class TestExchange {
     const target = options.path ?? "/";
     const { path, query } = canonicalPath(
       options.query === undefined ? target : `${target}?${options.query}`,
-      { encodedSlashes: "keep" },
     );
     this.#request = {
       method: options.method ?? "GET",

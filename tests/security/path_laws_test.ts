@@ -54,7 +54,7 @@ const anyTarget = fc.oneof(
 
 function canonical(raw: string): CanonicalTarget | undefined {
   try {
-    return canonicalPath(raw, { encodedSlashes: "keep" });
+    return canonicalPath(raw);
   } catch (error) {
     assertEquals((error as Error).name, "PathError");
     return undefined;
