@@ -4,7 +4,7 @@
  * @module
  */
 
-import { responseStatus } from "../protocol/headers.ts";
+import { isBodiless, responseStatus } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import type { Arrival, Story } from "./access_log.ts";
 import { assertNoBody, captureAnswer, saysNothingOfBody } from "./body_store.ts";
@@ -34,7 +34,6 @@ import {
   cutResponse,
   edgeErrorReply,
   errorReply,
-  isBodiless,
   type Reply,
   toResponse,
   watchedBody,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { overlay, valueList } from "../protocol/headers.ts";
+import { isBodiless, overlay, sentStatus, valueList } from "../protocol/headers.ts";
 import type { DraftBody, HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
 import type { Body } from "./body_store.ts";
 import { ClientGone, type EdgeError } from "./errors.ts";
@@ -64,20 +64,12 @@ export function edgeErrorReply(error: EdgeError, traceId: string): Reply {
   return errorReply(status, { code, message, traceId }, fields);
 }
 
-/** Whether a response has no body, whatever was decided (RFC 9110 §9.3.2, §15). */
-export function isBodiless(method: string, status: number): boolean {
-  return method === "HEAD" || status === 204 || status === 205 || status === 304;
-}
-
-/**
- * The response object. A 205 goes out as the 204 it nearly is: `Deno.serve` writes it without any framing, so that clients
- * would wait for its body.
- */
+/** The response object. */
 export function toResponse(
   { status: decided, headers, body, lengthBytes }: Reply,
   method: string,
 ): Response {
-  const status = decided === 205 ? 204 : decided;
+  const status = sentStatus(decided);
   const bodiless = isBodiless(method, status);
   if (bodiless && body instanceof ReadableStream) body.cancel().catch(() => {});
   const announced = body instanceof Uint8Array ? body.length : lengthBytes;

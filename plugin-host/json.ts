@@ -8,8 +8,8 @@ import { assertDepth } from "../protocol/decode.ts";
 import type { Json } from "../protocol/snapshot.ts";
 import { authorStack } from "./stack.ts";
 
-/** How Deno ends the message of a `NotCapable`: with a flag that is not the author's to give. */
-const DENO_FLAG = /, run again with the --(?:allow|unstable)-([\w-]+) flag$/;
+/** What Deno puts behind the message of a `NotCapable`: with a flag that is not the author's to give. */
+const DENO_FLAG = /, run again with the --(?:allow|unstable)-([\w-]+) flag\b/;
 const NO_REMEDY = "; plugins are not allowed that";
 const REMEDIES: { readonly [flag: string]: string | undefined } = {
   net: '; name the host in "pluginNet"',

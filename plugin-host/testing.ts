@@ -131,7 +131,7 @@ export class TestContext {
     if (result.action === "reject") {
       const { status, message, headers = {} } = result;
       rejected = structuredClone({ status, message, headers });
-      denied.push(...exchange.reject(rejected));
+      denied.push(...exchange.reject(rejected, { isMistaken: result.error !== undefined }));
     }
     return {
       action: actionOf(result),

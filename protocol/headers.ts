@@ -105,6 +105,16 @@ export function responseStatus(upstream: number, { body, status }: Draft["respon
   return status ?? (upstream === 206 && body !== undefined ? 200 : upstream);
 }
 
+/** A 205 goes out as the 204 it nearly is: the HTTP server writes it without any framing, so that clients would wait for its body. */
+export function sentStatus(decided: number): number {
+  return decided === 205 ? 204 : decided;
+}
+
+/** Whether a response has no body, whatever was decided (RFC 9110 §9.3.2, §15). */
+export function isBodiless(method: string, status: number): boolean {
+  return method === "HEAD" || status === 204 || status === 205 || status === 304;
+}
+
 /** A rejection's fields: what the chain so far set belongs to this answer too; the rejection's own ones win. */
 export function rejectionFields(
   own: HeaderOverrides,

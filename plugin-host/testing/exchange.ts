@@ -7,10 +7,12 @@
 
 import {
   applyOverrides,
+  isBodiless,
   overlay,
   rejectionFields,
   responseFields,
   responseStatus,
+  sentStatus,
   valueList,
 } from "../../protocol/headers.ts";
 import {
@@ -151,18 +153,25 @@ export class TestExchange {
     return denials;
   }
 
-  /** Ends the request with this answer; gives what of it is refused. */
-  reject({ status, message, headers }: Rejected): Denial[] {
+  /**
+   * Ends the request with this answer; gives what of it is refused.
+   *
+   * @param options.isMistaken `ctx.reject` was called wrongly, and the status is none that the plugin gave
+   */
+  reject(
+    { status, message, headers }: Rejected,
+    { isMistaken }: { readonly isMistaken: boolean },
+  ): Denial[] {
     const denials: Denial[] = [];
     const own = permittedHeaders(headers, "response", { ownsCors: this.#ownsCors, denials });
     const reason = deniedStatus(status);
     if (reason === null) {
       const fields = rejectionFields(own, this.#draft.response);
-      this.rejection = errorResponse(status, { code: "rejected", message }, fields);
+      this.rejection = this.#sent(errorResponse(status, { code: "rejected", message }, fields));
     } else {
-      denials.push({ what: "rejection status", reason });
+      if (!isMistaken) denials.push({ what: "rejection status", reason });
       const error = { code: "plugin_error", message: "a policy check failed" };
-      this.rejection = errorResponse(500, error, { "cache-control": "no-store" });
+      this.rejection = this.#sent(errorResponse(500, error, { "cache-control": "no-store" }));
     }
     return denials;
   }
@@ -177,11 +186,16 @@ export class TestExchange {
     const { status, headers, body } = this.#answer;
     const draft = this.#draft.response;
     const sent = draft.body === undefined ? body : draftBodyInfo(draft.body);
-    return {
+    return this.#sent({
       status: responseStatus(status, draft),
       headers: { ...responseFields(headers, draft) },
       body: sent.kind === "reference" ? undefined : bodyText(sent),
-    };
+    });
+  }
+
+  #sent({ status, headers, body }: ClientResponse): ClientResponse {
+    const isEmpty = isBodiless(this.#request.method, status);
+    return { status: sentStatus(status), headers, body: isEmpty ? "" : body };
   }
 }
 
