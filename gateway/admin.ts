@@ -6,14 +6,14 @@
  */
 
 import ipaddr from "ipaddr.js";
-import type { Config } from "./config.ts";
+import type { ListenAddress } from "./config.ts";
 import { type Listening, serveOn } from "./listen.ts";
 import type { Log } from "./log.ts";
 import { escapeControls } from "./log_lines.ts";
 
 export interface AdminNeeds {
   /** Names that it is asked by, beside addresses and `localhost`. */
-  readonly allowedHosts?: readonly string[];
+  readonly allowedHosts?: () => readonly string[];
   readonly readiness: () => Readiness | Promise<Readiness>;
   /** By path; one that ends in `/` takes what follows. */
   readonly pages?: Readonly<Record<string, AdminPage>>;
@@ -35,21 +35,21 @@ export interface Readiness {
  * @throws {ListenError}
  */
 export function serveAdmin(
-  { listen, allowedHosts }: Exclude<Config["admin"], false>,
+  listen: ListenAddress,
   log: Log,
   needs: AdminNeeds,
 ): Promise<Listening> {
-  return serveOn(listen, { log, socketMode: 0o660 }, adminHandler({ allowedHosts, ...needs }));
+  return serveOn(listen, { log, socketMode: 0o660 }, adminHandler(needs));
 }
 
 /** Answers one request to the admin listener. */
 export function adminHandler(
-  { readiness, pages = {}, allowedHosts = [] }: AdminNeeds,
+  { readiness, pages = {}, allowedHosts = () => [] }: AdminNeeds,
 ): (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response> {
   return async (request, { remoteAddr }) => {
     const { headers } = request;
     // No name leads to a Unix socket, so none can be rebound.
-    if (remoteAddr.transport === "tcp" && !isAskedByUs(headers.get("host"), allowedHosts)) {
+    if (remoteAddr.transport === "tcp" && !isAskedByUs(headers.get("host"), allowedHosts())) {
       return json(403, {
         error:
           "this listener is asked by address, as localhost, or by a name in admin.allowedHosts",

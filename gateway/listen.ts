@@ -196,14 +196,17 @@ export function listenAddressText(address: ListenAddress): string {
   return `${host}:${address.port}`;
 }
 
-/** A gateway that was killed leaves its socket behind; one that lives still answers on it. */
+/**
+ * A gateway that was killed leaves its socket behind: nobody listens on it, and connecting is refused. Anything else, such as a backlog that
+ * is full (EAGAIN, unix(7)) or the want of rights, says that somebody does.
+ */
 export async function removeStaleSocket(path: string): Promise<void> {
   const info = await Deno.stat(path).catch(() => undefined);
   if (!info) return;
   if (!info.isSocket) throw new Error("there is a file that is no socket");
-  const isLive = await Deno.connect({ transport: "unix", path }).then(
-    (conn) => (conn.close(), true),
-    () => false,
+  const isStale = await Deno.connect({ transport: "unix", path }).then(
+    (conn) => (conn.close(), false),
+    (error) => error instanceof Deno.errors.ConnectionRefused,
   );
-  if (!isLive) await Deno.remove(path);
+  if (isStale) await Deno.remove(path);
 }

@@ -6,7 +6,7 @@
  */
 
 import { type AdminNeeds, serveAdmin } from "./admin.ts";
-import type { Config } from "./config.ts";
+import type { Config, ListenAddress } from "./config.ts";
 import { isSame } from "./config_changes.ts";
 import { type EndOptions, Front, type Handle } from "./front.ts";
 import { listenAddressText, ListenError, type Listening } from "./listen.ts";
@@ -50,10 +50,11 @@ export class Listeners {
       front = used && isSame(used.config.listen, config.listen)
         ? used.front
         : await Front.open(config.listen, { log, reusePort: sharesPort }, handle);
-      const isKept = used && isSame(used.config.admin, config.admin);
+      const isKept = used && isSame(adminAddress(used.config), adminAddress(config));
+      const allowedHosts = () => adminHosts(this.#used?.config ?? config);
       const opened = isKept
         ? used.admin
-        : config.admin && await serveAdmin(config.admin, log, admin);
+        : config.admin && await serveAdmin(config.admin.listen, log, { ...admin, allowedHosts });
       return { config, front, admin: opened || undefined };
     } catch (error) {
       if (front !== used?.front) front?.close();
@@ -100,6 +101,16 @@ export class Listeners {
       own?.kind === "tcp" && own.port === port
     );
   }
+}
+
+/** Where the operator asks. */
+export function adminAddress({ admin }: Pick<Config, "admin">): ListenAddress | undefined {
+  return admin ? admin.listen : undefined;
+}
+
+/** By which names. */
+export function adminHosts({ admin }: Pick<Config, "admin">): readonly string[] {
+  return admin ? admin.allowedHosts : [];
 }
 
 function overlap({ address }: ListenError): Error {

@@ -21,6 +21,8 @@ export interface PluginFiles {
 
 const MAX_FILES = 2000;
 const MAX_TOTAL_BYTES = 64 * 1024 * 1024;
+/** How often a folder is read in which files go while it is read. */
+const MAX_READS = 10;
 
 /** The plugins folder cannot be read, or is no plugins folder; the message names it and says why. */
 export class PluginsDirError extends UserError {
@@ -33,7 +35,7 @@ export class PluginsDirError extends UserError {
  * @throws {PluginsDirError}
  */
 export async function copyPlugins(pluginsDir: string, root: string): Promise<PluginFiles> {
-  const contents = await readFolder(pluginsDir).catch((error) =>
+  const contents = await whileItChanges(pluginsDir, () => readFolder(pluginsDir)).catch((error) =>
     Promise.reject(pluginsDirError(pluginsDir, error))
   );
   const files: Record<string, string> = {};
@@ -90,6 +92,21 @@ export async function pruneCompiled(denoDir: string, root: string): Promise<void
   for await (const { name } of Deno.readDir(compiled)) {
     if (!await exists(join(root, name))) {
       await Deno.remove(join(compiled, name), { recursive: true });
+    }
+  }
+}
+
+/** Reads a folder anew where something in it was gone in the middle of that; not the folder itself. */
+export async function whileItChanges<T>(dir: string, read: () => Promise<T>): Promise<T> {
+  for (let reads = 1;; reads++) {
+    try {
+      return await read();
+    } catch (error) {
+      const isGone = error instanceof Deno.errors.NotFound && await exists(dir);
+      if (!isGone) throw error;
+      if (reads === MAX_READS) {
+        throw new Error("changes so fast that it cannot be read", { cause: error });
+      }
     }
   }
 }

@@ -5,7 +5,13 @@
  */
 
 import type { Log } from "./log.ts";
-import { copyPlugins, type PluginFiles, pluginsDirError, walk } from "./plugin_files.ts";
+import {
+  copyPlugins,
+  type PluginFiles,
+  pluginsDirError,
+  walk,
+  whileItChanges,
+} from "./plugin_files.ts";
 import { pause, within } from "./waiting.ts";
 
 /** Events that follow each other closer than this are one change. */
@@ -90,11 +96,12 @@ class Changes {
 /** What the folder looks like once it has stopped changing, or does not within `MAX_SETTLE_MS`. */
 async function settled(dir: string, before: string | undefined): Promise<string> {
   const until = performance.now() + MAX_SETTLE_MS;
-  let now = await statFolder(dir);
+  const look = () => whileItChanges(dir, () => statFolder(dir));
+  let now = await look();
   while (now !== before && performance.now() < until) {
     before = now;
     await pause(DEBOUNCE_MS);
-    now = await statFolder(dir);
+    now = await look();
   }
   return now;
 }

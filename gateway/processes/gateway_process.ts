@@ -18,7 +18,7 @@ import {
 /** How often a process that starts is asked whether it listens, and one that reloads what became of it. */
 const ASK_EVERY_MS = 20;
 /** A plugin host that does not come up ends a reload before this. */
-const RELOAD_LIMIT_MS = 60_000;
+const RELOAD_LIMIT_MS = 30_000;
 /** A process that takes longer to say whether it is ready is not; other pages are then without it. */
 const READY_TIMEOUT_MS = 1000;
 
@@ -28,6 +28,15 @@ export interface ProcessOptions {
   readonly init: ProcessInit;
   /** Its `admin.listen`. */
   readonly socketPath: string;
+}
+
+/** A process hangs, or takes too long. */
+export class ReloadLate extends Error {
+  override readonly name = "ReloadLate";
+
+  constructor(pid: number) {
+    super(`process ${pid}: it did not reload within ${RELOAD_LIMIT_MS} ms`);
+  }
 }
 
 export class GatewayProcess {
@@ -94,18 +103,31 @@ export class GatewayProcess {
     }
   }
 
-  /** @returns why it goes on with the configuration that it had, or `undefined` */
+  /**
+   * @returns why it goes on with the configuration that it had, or `undefined`
+   * @throws {ReloadLate} where it may yet come to have the other one
+   */
   async reload(config: Config): Promise<string | undefined> {
-    const id = ++this.#lastReload;
     const until = performance.now() + RELOAD_LIMIT_MS;
-    this.#write({ command: "reload", id, config });
+    const id = this.sendConfig(config);
     while (!this.#hasEnded) {
       const outcome = await this.ask<ReloadOutcome>(RELOAD_PAGE);
       if (outcome?.id === id) return outcome.reason;
-      if (performance.now() > until) return `it did not reload within ${RELOAD_LIMIT_MS} ms`;
+      if (performance.now() > until) throw new ReloadLate(this.pid);
       await pause(ASK_EVERY_MS);
     }
     return undefined; // what replaces it has the new configuration from its start
+  }
+
+  /** @returns by which its outcome is known */
+  sendConfig(config: Config): number {
+    const id = ++this.#lastReload;
+    this.#write({ command: "reload", id, config });
+    return id;
+  }
+
+  kill(): void {
+    this.#process.kill("SIGKILL");
   }
 
   /** Lets it drain and end. */

@@ -8,7 +8,11 @@ import { Backoff } from "../backoff.ts";
 import type { Config } from "../config.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { LATE, within } from "../waiting.ts";
 import type { GatewayProcess } from "./gateway_process.ts";
+
+/** How long a process that drains may take beyond `shutdownGraceMs`: to cut what is left, end its host and write its log. */
+const STOP_LIMIT_MS = 5000;
 
 export class KeptProcess {
   readonly #log: Log;
@@ -70,6 +74,11 @@ export class KeptProcess {
     if (reason !== undefined) throw new Error(`process ${process.pid}: ${reason}`);
   }
 
+  /** The same, and nobody waits for it: to a process that hangs, for when it goes on. */
+  sendConfig(config: Config): void {
+    this.#process?.sendConfig(config);
+  }
+
   /** `undefined` while it takes no connections; otherwise whether it is ready, or why not. */
   async readiness(): Promise<{ readonly reason: string | undefined } | undefined> {
     const process = this.serving;
@@ -79,12 +88,17 @@ export class KeptProcess {
     return { reason: reason && `process ${process.pid}: ${reason}` };
   }
 
-  /** Lets it drain; resolves when it has ended. */
-  async stop(): Promise<void> {
+  /** Lets it drain, and kills it where that takes longer than it may; resolves when it has ended. */
+  async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#backoff.cancel();
-    this.#process?.stop();
-    await this.#process?.ended;
+    const process = this.#process;
+    if (!process) return;
+    process.stop();
+    if (await within(graceMs + STOP_LIMIT_MS, process.ended) !== LATE) return;
+    this.#log.error("a gateway process does not end; it is killed", { pid: process.pid });
+    process.kill();
+    await process.ended;
   }
 
   #restartLater(): void {

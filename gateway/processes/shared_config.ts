@@ -10,6 +10,7 @@ import { errorText } from "../errors.ts";
 import { listenAddressText, reserveAddress } from "../listen.ts";
 import type { Log } from "../log.ts";
 import type { Reloaded } from "../reload.ts";
+import { ReloadLate } from "./gateway_process.ts";
 import type { KeptProcess } from "./kept_process.ts";
 
 export class SharedConfig {
@@ -57,6 +58,10 @@ export class SharedConfig {
         await place.process.reload(this.forProcess(place.adminSocket));
       } catch (error) {
         [this.#config, this.#listen] = [config, listen];
+        // What hangs comes to what it was told when it goes on.
+        if (error instanceof ReloadLate) {
+          place.process.sendConfig(this.forProcess(place.adminSocket));
+        }
         // Those behind it too: one that was started in the meantime has begun with the new one.
         await this.#goBack(places.filter((each) => each !== place));
         throw error;

@@ -11,6 +11,7 @@ import { type Readiness, serveAdmin } from "../admin.ts";
 import { type Config, loadConfig } from "../config.ts";
 import { isSame } from "../config_changes.ts";
 import { listenAddressText, ListenError } from "../listen.ts";
+import { adminAddress, adminHosts } from "../listeners.ts";
 import type { Log } from "../log.ts";
 import { configPage } from "../observe/config_page.ts";
 import { diffPage } from "../observe/diff_page.ts";
@@ -76,7 +77,8 @@ export async function superviseProcesses(
     let isStopping = false;
     void stopped.then(() => isStopping = true);
     const openAdmin = async (section: Config["admin"]) =>
-      section === false ? undefined : await serveAdmin(section, log, {
+      section === false ? undefined : await serveAdmin(section.listen, log, {
+        allowedHosts: () => adminHosts(shared.config),
         readiness: () => isStopping ? { reason: "shutting down" } : readinessOf(processes),
         pages: {
           "/metrics": () => metrics.page(),
@@ -90,7 +92,8 @@ export async function superviseProcesses(
       const next = await loadConfig(config.file);
       if (isStopping) throw new Error("the gateway is stopping");
       const old = admin;
-      admin = isSame(shared.config.admin, next.admin) ? old : await openAdmin(next.admin);
+      const isKept = isSame(adminAddress(shared.config), adminAddress(next));
+      admin = isKept ? old : await openAdmin(next.admin);
       try {
         const reloaded = await shared.reload(next, places);
         configureLog(next.log);
@@ -120,7 +123,7 @@ export async function superviseProcesses(
       service.stopping();
       return 0;
     } finally {
-      await Promise.all(processes.map((each) => each.stop()));
+      await Promise.all(processes.map((each) => each.stop(shared.config.shutdownGraceMs)));
       void admin?.shutdown();
     }
   } finally {

@@ -138,6 +138,25 @@ Deno.test("processes: a bad file reaches none of them, and what one of them cann
   assertEquals(await marks(gateway), ["one", "one"]);
 });
 
+Deno.test("processes: one that hangs during a reload has what the others have when it goes on", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await twoProcesses({
+    plugins: PLUGINS,
+    config: config(upstream.url, "one"),
+  });
+  const [, hung = 0] = await gateway.hostPids();
+  Deno.kill(hung, "SIGSTOP");
+  const line = await reload(gateway, config(upstream.url, "two"));
+  assertEquals(line.reason, `process ${hung}: it did not reload within 30000 ms`);
+  Deno.kill(hung, "SIGCONT");
+  const reloads = () =>
+    gateway.logs.filter(({ message, process }) =>
+      process === hung && message === "configuration reloaded"
+    );
+  await gateway.until(() => reloads().length === 2, { what: "there and back" });
+  assertEquals(await marks(gateway), ["one", "one"]);
+});
+
 Deno.test("processes: another port and another log are taken on by all", async () => {
   await using upstream = echoUpstream();
   await using gateway = await twoProcesses({

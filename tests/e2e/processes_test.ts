@@ -278,6 +278,21 @@ Deno.test("processes: one that takes connections and does not answer makes the g
   await gateway.until(async () => (await readiness(gateway))[0] === 200, { what: "200" });
 });
 
+Deno.test("processes: one that hangs is killed when the others have drained and its time is over, exit 0", async () => {
+  await using gateway = await twoProcesses({ plugins: PLUGINS, config: { shutdownGraceMs: 100 } });
+  const [hung = 0, other = 0] = await gateway.hostPids();
+  const hosts = await descendants(hung);
+  Deno.kill(hung, "SIGSTOP");
+  gateway.signal("SIGTERM");
+  assertEquals((await gateway.status).code, 0);
+  assertEquals(
+    gateway.logs.filter(says("a gateway process does not end; it is killed")).map(({ pid }) => pid),
+    [hung],
+  );
+  await assertGone([hung, other, ...hosts], gateway);
+  assertEquals([...Deno.readDirSync(`${gateway.dir}/run`)].length, 1, "the killed one's folder");
+});
+
 Deno.test("processes: plugins that do not load are told once, exit 1, and nothing is left", async () => {
   await using gateway = await testGateway({
     mayFail: true,

@@ -13,7 +13,7 @@ async function ask(
   const listening = await serveOn(
     { kind: "tcp", hostname: "127.0.0.1", port: 0 },
     { log },
-    adminHandler({ readiness: () => ({ reason }), allowedHosts: ["conduit.internal"] }),
+    adminHandler({ readiness: () => ({ reason }), allowedHosts: () => ["conduit.internal"] }),
   );
   const { address } = listening;
   const text = await rawExchange(address.kind === "tcp" ? address.port : 0, request);
@@ -111,7 +111,7 @@ Deno.test("the admin listener on a Unix socket is for its user and group, by any
   const dir = await Deno.makeTempDir();
   const path = join(dir, "admin.sock");
   const { log } = startLog({ format: "json", level: "error" });
-  const listening = await serveAdmin({ listen: { kind: "unix", path }, allowedHosts: [] }, log, {
+  const listening = await serveAdmin({ kind: "unix", path }, log, {
     readiness: () => ({ reason: undefined }),
   });
   try {

@@ -145,6 +145,30 @@ for (const [what, says, prepare] of REFUSED) {
   });
 }
 
+Deno.test("files that come and go while the folder is read are no error, and the folder is not said to be gone", async () => {
+  await using dir = await scratch(FILES);
+  const state = { done: false, renames: 0 };
+  const churning = (async () => {
+    const at = (name: string) => join(dir.path, "plugins", name);
+    for (; !state.done; state.renames++) {
+      await Deno.writeTextFile(at(`${state.renames}.tmp`), "x");
+      await Deno.rename(at(`${state.renames}.tmp`), at("_data"));
+      await Deno.remove(at("_lib"), { recursive: true });
+      await writeFiles(dir.path, FILES);
+    }
+  })();
+  try {
+    for (let reads = 0; reads < 200; reads++) {
+      const { files } = await copied(dir.path);
+      assert("001-a.ts" in files);
+    }
+  } finally {
+    state.done = true;
+    await churning;
+  }
+  assert(state.renames > 10, "nothing changed meanwhile");
+});
+
 Deno.test("what was compiled of a copy goes with the copy", async () => {
   await using dir = await scratch(FILES);
   const { path, hash } = await copied(dir.path);
