@@ -41,12 +41,16 @@ export function answerReply(
   return { status, headers, body: bytes };
 }
 
-/** The short JSON of docs/errors.md: a code, a sentence and the trace id, and nothing that tells of the inside. */
+/**
+ * The short JSON of docs/errors.md: a code, a sentence and the trace id, and nothing that tells of the inside. A status without a body
+ * says nothing of one either: caches give what a 304 says to what they have stored (RFC 9111 §4.3.4).
+ */
 export function errorReply(
   status: number,
   error: { readonly code: string; readonly message: string; readonly traceId: string },
   headers: HeaderOverrides = {},
 ): Reply {
+  if (isBodiless("", status)) return { status, headers: overlay({}, headers), body: null };
   return {
     status,
     headers: overlay(JSON_HEADERS, headers),
@@ -72,7 +76,9 @@ export function toResponse(
   const status = sentStatus(decided);
   const bodiless = isBodiless(method, status);
   if (bodiless && body instanceof ReadableStream) body.cancel().catch(() => {});
-  const announced = body instanceof Uint8Array ? body.length : lengthBytes;
+  // A 304 tells the length of what it leaves out, and a plugin may have made it a 200.
+  const isEmpty = body === null && !bodiless;
+  const announced = body instanceof Uint8Array ? body.length : isEmpty ? undefined : lengthBytes;
   const isUnknown = announced === undefined && !isBodiless("", status);
   const response = new Response(!bodiless ? body : isUnknown ? noBytes() : null, { status });
   const fields = response.headers;

@@ -14,7 +14,7 @@ import type {
   Json,
 } from "../protocol/snapshot.ts";
 import { bodyBytes, bodyJson, bodyMetadata, bodyText, draftBodyInfo, toDraftBody } from "./body.ts";
-import { overlay } from "../protocol/headers.ts";
+import { responseFields, responseStatus } from "../protocol/headers.ts";
 import { HeaderBuilder, joinedHeaders, listValues } from "./headers.ts";
 import { asText } from "./json.ts";
 import type { ResponseBuilder, UpstreamBuilder } from "./mod.ts";
@@ -86,7 +86,8 @@ export class ResponseDraft implements ResponseBuilder {
   }
 
   get status(): number | undefined {
-    return this.#status ?? this.#input.response?.status;
+    const upstream = this.#input.response?.status;
+    return upstream === undefined ? this.#status : responseStatus(upstream, this.result());
   }
 
   get headers(): Readonly<Record<string, string>> {
@@ -148,7 +149,7 @@ export class ResponseDraft implements ResponseBuilder {
   }
 
   #effective(): HeaderMap {
-    return overlay(this.#captured, this.#headers.overrides);
+    return responseFields(this.#captured, this.result());
   }
 
   #effectiveBody(): BodyInfo {

@@ -9,8 +9,12 @@ import type { Draft, HeaderChange, HeaderMap, HeaderOverrides } from "./snapshot
 
 type Value = string | readonly string[];
 
-/** Fields that describe the bytes of a body, to be removed with it (RFC 9110 §8, RFC 9530, RFC 3230). */
+/**
+ * Fields that describe the bytes of a body, to be removed with it (RFC 9110 §8, RFC 9530, RFC 3230). With `last-modified` and
+ * `accept-ranges` left, a client that resumes (`if-range`) would join parts of two bodies, and one that asks again get a 304 for its own.
+ */
 const OF_THE_OLD_BODY: HeaderOverrides = {
+  "accept-ranges": [],
   "content-encoding": [],
   "content-range": [],
   "content-md5": [],
@@ -18,7 +22,20 @@ const OF_THE_OLD_BODY: HeaderOverrides = {
   "repr-digest": [],
   "digest": [],
   "etag": [],
+  "last-modified": [],
 };
+
+/** What one answer says of its body, and no other answer. */
+const OF_ONE_BODY = new Set([
+  ...Object.keys(OF_THE_OLD_BODY),
+  "content-disposition",
+  "content-language",
+  "content-location",
+  "content-type",
+]);
+
+/** RFC 9110 §14.6: the form of several parts, and the type of none of them. */
+const PARTS = /^multipart\/byteranges *(?:;|$)/i;
 
 /** `headers` with `overrides` laid over them; the inputs stay as they are. */
 export function overlay(headers: HeaderMap, overrides: HeaderOverrides): HeaderMap {
@@ -97,7 +114,10 @@ export function responseFields(
   headers: HeaderMap,
   { body, headers: proposed }: Draft["response"],
 ): HeaderMap {
-  return overlay(body === undefined ? headers : overlay(headers, OF_THE_OLD_BODY), proposed);
+  if (body === undefined) return overlay(headers, proposed);
+  const kept = overlay(headers, OF_THE_OLD_BODY);
+  const hasParts = PARTS.test(valueList(headers["content-type"]).join());
+  return overlay(hasParts ? overlay(kept, { "content-type": [] }) : kept, proposed);
 }
 
 /** The status of a response: the upstream's, unless a plugin set one. What takes the place of a part is no part (RFC 9110 §15.3.7). */
@@ -120,8 +140,7 @@ export function rejectionFields(
   own: HeaderOverrides,
   { headers }: Draft["response"],
 ): HeaderOverrides {
-  const proposed = Object.entries(headers)
-    .filter(([name]) => name !== "content-type" && !Object.hasOwn(OF_THE_OLD_BODY, name));
+  const proposed = Object.entries(headers).filter(([name]) => !OF_ONE_BODY.has(name));
   return { ...Object.fromEntries(proposed), ...own };
 }
 

@@ -84,7 +84,7 @@ export interface TestRequest {
   readonly cors?: "passthrough";
 }
 
-/** What the client gets. `body` is `undefined` where it is the upstream's and not shown to hooks. */
+/** What the client gets. `body` is `undefined` where it is the upstream's and not shown to hooks, and empty where HTTP allows none. */
 export interface ClientResponse {
   readonly status: number;
   readonly headers: TestHeaders;
@@ -206,7 +206,9 @@ function errorResponse(
 ): ClientResponse {
   return {
     status,
-    headers: { ...overlay({ "content-type": "application/json" }, headers) },
+    headers: {
+      ...overlay(isBodiless("", status) ? {} : { "content-type": "application/json" }, headers),
+    },
     body: JSON.stringify({ error: { ...error, traceId: TRACE_ID } }),
   };
 }
