@@ -4,10 +4,11 @@ import type { Json } from "../../protocol/snapshot.ts";
 import { storyOf } from "../support/admin_pages.ts";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
-import { type LogLine, rawExchange, type TestGateway, testGateway } from "../support/gateway.ts";
+import { type LogLine, type TestGateway, testGateway } from "../support/gateway.ts";
 import { scrape, total } from "../support/metrics.ts";
 import { PATIENT } from "../support/patient.ts";
 import { readDoc, section, tableRows } from "../support/prose.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
 
 const PLUGINS = {

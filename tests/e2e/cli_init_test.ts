@@ -7,6 +7,7 @@ import { echoUpstream } from "../support/echo_upstream.ts";
 import { FROM_SOURCE, type Program, ROOT } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
 import { filesBelow } from "../support/prose.ts";
+import { freePort } from "../support/sockets.ts";
 
 const WRITTEN = `wrote
   conduit.config.json
@@ -57,12 +58,6 @@ async function installed(dir: string): Promise<Program> {
   const command = join(dir, "deno");
   await Deno.copyFile(Deno.execPath(), command);
   return { ...FROM_SOURCE, command };
-}
-
-/** A port that nobody listens on. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 Deno.test("conduit init in an empty folder: every command that it prints works as printed", async () => {

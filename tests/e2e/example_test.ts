@@ -4,9 +4,11 @@ import { exampleConfig, startServices } from "../../examples/three-services/exam
 import { ApiClient, asAdmin, signed } from "../../examples/three-services/session_client.ts";
 import { tries } from "../../examples/three-services/try.ts";
 import { conduit, scratch } from "../support/conduit.ts";
-import { isRunning, rawExchange, ROOT, type TestGateway, testGateway } from "../support/gateway.ts";
+import { isRunning, ROOT, type TestGateway, testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 import { NO_REDIS, RedisServer } from "../support/redis_server.ts";
+import { until } from "../support/until.ts";
 
 /** `dev.ts` as a person runs it, but for the ports. */
 async function runningExample() {
@@ -99,12 +101,8 @@ Deno.test("the example leaves no process behind, and frees its port, where it is
   assert(processes.length >= 2, `${processes}`);
   example.child.kill("SIGKILL");
   await example.child.status;
-  const limit = Date.now() + 20_000;
   for (const pid of processes) {
-    while (await isRunning(pid)) {
-      assert(Date.now() < limit, `process ${pid} runs on`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await until(async () => !await isRunning(pid), `the end of process ${pid}`);
   }
   const port = Number(new URL(example.baseUrl).port);
   Deno.listen({ hostname: "127.0.0.1", port }).close();

@@ -7,6 +7,7 @@ import { hostServiceOf, HostServiceProcess } from "../support/host_service.ts";
 import { PATIENT } from "../support/patient.ts";
 import { wordsOf } from "../support/proc.ts";
 import { reload } from "../support/reload.ts";
+import { until } from "../support/until.ts";
 
 const PLUGINS = {
   "001-mark.ts": `let mark, env;
@@ -106,7 +107,7 @@ Deno.test("external runtime: the host service first; the gateway's first answer 
   const text = configText({ ...config(upstream), log: { format: "json" } });
   await Deno.writeTextFile(join(dir.path, "conduit.config.json"), text);
   await using service = new HostServiceProcess({ dir: dir.path });
-  await until(() => service.says("no gateway; trying again"));
+  await until(() => service.says("no gateway; trying again"), "no gateway");
   await using first = await testGateway({ config: {}, dir: dir.path });
   assertEquals(await answer(first), [200, "none"]);
   const [host = 0] = await service.hosts();
@@ -165,7 +166,7 @@ Deno.test("external runtime: a second host service is refused in one line of the
     dir: gateway.dir,
     env: { CONDUIT_TRACE_IPC: "1" },
   });
-  await until(() => (second.stderr.match(/refused/g) ?? []).length >= 4);
+  await until(() => (second.stderr.match(/refused/g) ?? []).length >= 4, "four refusals");
   const hosts = await first.hosts();
   first.signal("SIGTERM");
   await assertGone(gateway, hosts);
@@ -178,14 +179,6 @@ Deno.test("external runtime: a second host service is refused in one line of the
     ["a plugin host service is refused", "a plugin host service is connected already"],
   ]);
 });
-
-async function until(check: () => unknown): Promise<void> {
-  const limit = Date.now() + 20_000;
-  while (!check()) {
-    assert(Date.now() < limit, "it did not come about in time");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 Deno.test("external runtime: SIGHUP gives a host with other permissions, also where only the gateway is told, without a lost request", async () => {
   await using blue = echoUpstream();
@@ -242,7 +235,7 @@ Deno.test("external runtime: another version, a wrong secret and one that others
     JSON.stringify({ ...project, version: "9.9.9" }),
   );
   await using other = new HostServiceProcess({ dir: gateway.dir, root: tree.path });
-  await until(() => other.says("no gateway; trying again"));
+  await until(() => other.says("no gateway; trying again"), "no gateway");
   assertMatch(
     String(other.says("no gateway; trying again")?.reason),
     /^the gateway refuses this plugin host service: version 9\.9\.9 is not \S+; run gateway and plugin host service from one build$/,
@@ -264,12 +257,12 @@ Deno.test("external runtime: another version, a wrong secret and one that others
   await service.status;
   await Deno.writeTextFile(secret, "0".repeat(64));
   await using wrong = hostServiceOf(gateway);
-  await until(() => wrong.says("no gateway; trying again"));
+  await until(() => wrong.says("no gateway; trying again"), "no gateway");
   assertStringIncludes(String(wrong.says("no gateway; trying again")?.reason), "the secret is not");
   await wrong[Symbol.asyncDispose]();
   await Deno.chmod(secret, 0o640);
   await using open = hostServiceOf(gateway);
-  await until(() => open.says("no gateway; trying again"));
+  await until(() => open.says("no gateway; trying again"), "no gateway");
   assertStringIncludes(
     String(open.says("no gateway; trying again")?.reason),
     "host.sock.secret is open to other users",

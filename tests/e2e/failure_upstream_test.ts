@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { ask, errorOf, logOf } from "../support/failure.ts";
-import { rawExchange, type TestGateway, testGateway } from "../support/gateway.ts";
+import { type TestGateway, testGateway } from "../support/gateway.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 import { type RawConn, type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
+import { freePort } from "../support/sockets.ts";
 
 const UNREACHABLE = { code: "upstream_unreachable", message: "the upstream could not be reached" };
 const TIMEOUT = { code: "upstream_timeout", message: "the upstream did not answer in time" };
@@ -38,11 +40,6 @@ function answering(answer: (conn: RawConn) => Promise<void>): RawUpstream {
     await conn.readRequest();
     await answer(conn);
   });
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return (listener.addr as Deno.NetAddr).port;
 }
 
 const BEFORE_THE_HEAD = [

@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
-import { usageOf } from "../support/proc.ts";
+import { growthMiB } from "../support/proc.ts";
 import { rawClient } from "../support/raw_client.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
 
@@ -45,26 +45,6 @@ async function roundTrip(gateway: TestGateway, upMib: number, downMib: number): 
   await readAndPause(client, downMib);
 }
 
-/** Runs `work` and says how much the gateway grew at most meanwhile. */
-async function growthMib({ pid }: TestGateway, work: () => Promise<void>): Promise<number> {
-  const before = (await usageOf(pid)).rssMiB;
-  let most = before;
-  let running = true;
-  const watching = (async () => {
-    while (running) {
-      most = Math.max(most, (await usageOf(pid)).rssMiB);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  })();
-  try {
-    await work();
-  } finally {
-    running = false;
-    await watching;
-  }
-  return most - before;
-}
-
 Deno.test(`${UP_MIB} MiB up and ${DOWN_MIB} MiB down through hooks of both phases, each side pausing as a reader: the gateway grows by less than ${LIMIT_MIB} MiB`, async () => {
   await using upstream = rawUpstream(async (conn) => {
     const head = await conn.readHead();
@@ -83,6 +63,6 @@ Deno.test(`${UP_MIB} MiB up and ${DOWN_MIB} MiB down through hooks of both phase
   });
   // The first bodies bring in code, and garbage that V8 leaves until there are 64 MiB of it.
   await roundTrip(gateway, 16, 16);
-  const grown = await growthMib(gateway, () => roundTrip(gateway, UP_MIB, DOWN_MIB));
+  const grown = await growthMiB(gateway.pid, () => roundTrip(gateway, UP_MIB, DOWN_MIB));
   assert(grown < LIMIT_MIB, `it grew by ${grown} MiB`);
 });

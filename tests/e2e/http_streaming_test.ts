@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
+import { growthMiB } from "../support/proc.ts";
 import { rawClient, rawRequest } from "../support/raw_client.ts";
 import { type RawConn, type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
 
@@ -150,26 +151,6 @@ const BOTH_PHASES = {
   };`,
 };
 
-async function residentMib(gateway: TestGateway): Promise<number> {
-  const status = await Deno.readTextFile(`/proc/${gateway.pid}/status`);
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
-}
-
-/** Runs `work` and says how much the gateway grew at most meanwhile. */
-async function growthMib(gateway: TestGateway, work: () => Promise<void>): Promise<number> {
-  const before = await residentMib(gateway);
-  let most = before;
-  const timer = setInterval(async () => {
-    most = Math.max(most, await residentMib(gateway).catch(() => 0));
-  }, 50);
-  try {
-    await work();
-  } finally {
-    clearInterval(timer);
-  }
-  return Math.max(most, await residentMib(gateway)) - before;
-}
-
 const PIECE = new Uint8Array(MEBIBYTE);
 
 async function sendBody(
@@ -207,7 +188,7 @@ Deno.test(`${SIZE_MIB} MiB go up and down through hooks of both phases in flat m
   await using gateway = await gatewayTo(upstream, BOTH_PHASES, STREAMED);
   // The first body brings in code, and garbage that V8 leaves until there are 64 MiB of it.
   await roundTrip(gateway, 16);
-  const grown = await growthMib(gateway, () => roundTrip(gateway, SIZE_MIB));
+  const grown = await growthMiB(gateway.pid, () => roundTrip(gateway, SIZE_MIB));
   assert(grown < LIMIT_MIB, `it grew by ${grown} MiB`);
 });
 
@@ -231,7 +212,7 @@ Deno.test("a reader that stops reading stops the upstream, and the gateway holds
     await conn.ended();
   });
   await using gateway = await gatewayTo(upstream, BOTH_PHASES, STREAMED);
-  const grown = await growthMib(gateway, async () => {
+  const grown = await growthMiB(gateway.pid, async () => {
     using client = await rawClient(gateway.port);
     await client.send(get());
     await client.head();

@@ -3,6 +3,10 @@ import { join } from "@std/path";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { isRunning, ROOT } from "../support/gateway.ts";
 import { scrape, total } from "../support/metrics.ts";
+import { freePort } from "../support/sockets.ts";
+import { until } from "../support/until.ts";
+
+const PATIENTLY = { withinMs: 60_000 } as const;
 
 const encoder = new TextEncoder();
 
@@ -66,20 +70,12 @@ async function gatewayInto(file: string, upstream: string, processes = 1) {
       await Deno.remove(dir, { recursive: true });
     },
   };
-  await until(() => gateway.status().then((status) => status === 200, () => false));
+  await until(
+    () => gateway.status().then((status) => status === 200, () => false),
+    "the gateway to answer",
+    PATIENTLY,
+  );
   return gateway;
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
-
-async function until(check: () => boolean | Promise<boolean>): Promise<void> {
-  for (const limit = Date.now() + 60_000; !await check();) {
-    assert(Date.now() < limit, "waited 60 s");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 /** A named pipe, opened to read and to write: it then takes what fits into it, whether anybody reads or not. */
@@ -108,7 +104,7 @@ for (const processes of [1, 2]) {
     await using upstream = echoUpstream();
     await using gateway = await gatewayInto("/dev/full", upstream.url, processes);
     await gateway.requests(200);
-    await until(async () => await gateway.lostLines() >= 200);
+    await until(async () => await gateway.lostLines() >= 200, "lost lines", PATIENTLY);
     assertEquals(await gateway.stop(), 0);
   });
 }
@@ -122,7 +118,7 @@ Deno.test("failure: the log cannot be written; its reader goes and another one c
   await readUntil(reader, /"message":"ready"/);
   reader.close();
   await gateway.requests(100);
-  await until(async () => await gateway.lostLines() >= 100);
+  await until(async () => await gateway.lostLines() >= 100, "lost lines", PATIENTLY);
   const lost = await gateway.lostLines();
   using second = await Deno.open(pipe.path);
   assertEquals(await gateway.status(), 200);
@@ -144,10 +140,14 @@ Deno.test("failure: the reader of the log stands still; the gateway serves on, k
   await using gateway = await gatewayInto(pipe.path, upstream.url);
   // The pipe is full from here on.
   await file.write(encoder.encode("x".repeat(8000)));
-  await until(async () => {
-    await gateway.requests(1000);
-    return await gateway.lostLines() > 0;
-  });
+  await until(
+    async () => {
+      await gateway.requests(1000);
+      return await gateway.lostLines() > 0;
+    },
+    "a lost line",
+    PATIENTLY,
+  );
   const startedAt = performance.now();
   assertEquals(await gateway.stop(), 0);
   assert(performance.now() - startedAt < 15_000, "the end waited for the reader");

@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { echoUpstream, silentUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
-import { rawExchange, type TestGateway, testGateway } from "../support/gateway.ts";
+import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { type MetricsPage, NO_PROMTOOL, promtool, scrape, total } from "../support/metrics.ts";
 import { PATIENT } from "../support/patient.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 
 /** A plugin that does what the path says. */
 const PLUGINS = {

@@ -1,13 +1,14 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { ask } from "../support/failure.ts";
-import { rawExchange, type TestGateway, testGateway } from "../support/gateway.ts";
+import { type TestGateway, testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
 import {
   type CollectedSpan,
   type OtlpCollector,
   otlpCollector,
 } from "../support/otlp_collector.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const CALLER = "b7ad6b7169203331";

@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { adminHandler, serveAdmin } from "../../gateway/admin.ts";
 import { serveOn } from "../../gateway/listen.ts";
 import { startLog } from "../../gateway/log.ts";
-import { rawExchange } from "../support/gateway.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 
 async function ask(
   request: string,

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { openCache } from "../../gateway/cache/open.ts";
 import type { LogFields } from "../../gateway/log.ts";
 import { NO_REDIS, RedisServer } from "../support/redis_server.ts";
+import { until } from "../support/until.ts";
 import { REMOTE_DRIVERS, type RemoteStore, remoteStore } from "./cache_stores.ts";
 
 // What stores over the network promise when the network, or the store, does not play along.
@@ -16,14 +17,6 @@ function remoteTest(
       ignore: NO_REDIS !== undefined,
       fn: () => test(driver),
     });
-  }
-}
-
-async function until(check: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const limit = Date.now() + 20_000;
-  while (!await check()) {
-    if (Date.now() > limit) throw new Error(`waited in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 

@@ -1,22 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { join } from "@std/path";
 import { Connection } from "../../protocol/connection.ts";
 import { encodeFrame, FrameError } from "../../protocol/frame.ts";
-
-/** Both ends of a real Unix socket. */
-async function withSockets(
-  use: (near: Deno.UnixConn, far: Deno.UnixConn) => Promise<void>,
-): Promise<void> {
-  const dir = await Deno.makeTempDir();
-  const path = join(dir, "socket");
-  try {
-    using listener = Deno.listen({ transport: "unix", path });
-    using near = await Deno.connect({ transport: "unix", path });
-    await use(near, await listener.accept() as Deno.UnixConn);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
+import { withSockets } from "../support/sockets.ts";
 
 Deno.test("what a peer said before it ended is received, also when a write to it has failed in between", async () => {
   await withSockets(async (near, far) => {

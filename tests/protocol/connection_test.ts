@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { join } from "@std/path";
 import { Connection, type ConnectionOptions, type Duplex } from "../../protocol/connection.ts";
 import { MessageError } from "../../protocol/decode.ts";
 import { encodeFrame, FrameError } from "../../protocol/frame.ts";
+import { withSockets } from "../support/sockets.ts";
 
 const KIB = 1024;
 const ignore = () => {};
@@ -10,34 +10,6 @@ const ignore = () => {};
 interface Numbered {
   readonly n: number;
   readonly padding?: string;
-}
-
-/** Both ends of a real Unix socket; they and their folder are gone afterwards. */
-async function withSockets(
-  use: (near: Deno.UnixConn, far: Deno.UnixConn) => Promise<void>,
-): Promise<void> {
-  const dir = await Deno.makeTempDir();
-  const path = join(dir, "socket");
-  using listener = Deno.listen({ transport: "unix", path });
-  const [near, far] = await Promise.all([
-    Deno.connect({ transport: "unix", path }),
-    listener.accept() as Promise<Deno.UnixConn>,
-  ]);
-  try {
-    await use(near, far);
-  } finally {
-    closeQuietly(near);
-    closeQuietly(far);
-    await Deno.remove(dir, { recursive: true });
-  }
-}
-
-function closeQuietly(socket: Deno.UnixConn): void {
-  try {
-    socket.close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.BadResource)) throw error; // closed by the test
-  }
 }
 
 /** The same socket, telling how large each write was as it begins. */

@@ -1,8 +1,9 @@
 /** Attack 32: a browser, also one that a rebound name has led here, gets nothing out of the admin listener. */
 import { assert, assertEquals } from "@std/assert";
 import { attackTest } from "../support/attack_rows.ts";
-import { rawExchange, testGateway } from "../support/gateway.ts";
+import { testGateway } from "../support/gateway.ts";
 import { statuses } from "../support/attack.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 
 /** A browser always says whom it asks; no Host at all is a probe, or the Unix socket. */
 const FOREIGN = [

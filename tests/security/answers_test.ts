@@ -2,9 +2,10 @@
 import { assertEquals } from "@std/assert";
 import { statuses } from "../support/attack.ts";
 import { attackTest } from "../support/attack_rows.ts";
-import { rawExchange, testGateway } from "../support/gateway.ts";
+import { testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
 import { rawClient } from "../support/raw_client.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
 
 /** What a client would take for one more answer, if it stood where no body may be. */

@@ -2,7 +2,8 @@
 import { assertEquals } from "@std/assert";
 import { assertRepelled, type Attack, statuses } from "../support/attack.ts";
 import { attackTest } from "../support/attack_rows.ts";
-import { rawExchange, testGateway } from "../support/gateway.ts";
+import { testGateway } from "../support/gateway.ts";
+import { rawExchange } from "../support/raw_conversation.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 
 const get = (fields: string) => `GET /x HTTP/1.1\r\nHost: a\r\n${fields}\r\n\r\n`;

@@ -5,7 +5,8 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { rawConversation, type TestGateway } from "./gateway.ts";
+import { type TestGateway } from "./gateway.ts";
+import { rawConversation } from "./raw_conversation.ts";
 import type { RawRequest, RawUpstream } from "./raw_upstream.ts";
 
 export interface Attack {

@@ -5,6 +5,7 @@
  */
 
 import { fromFileUrl, join } from "@std/path";
+import { until } from "./until.ts";
 
 export const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 
@@ -168,19 +169,11 @@ export class TestGateway implements AsyncDisposable {
   }
 
   /** Asks until `check` gives a truthy value, and returns that. */
-  async until<T>(
+  until<T>(
     check: () => T | Promise<T>,
     { what, withinMs = 10_000 }: { what: string; withinMs?: number },
   ): Promise<T> {
-    const limit = Date.now() + withinMs;
-    for (;;) {
-      const value = await check();
-      if (value) return value;
-      if (Date.now() > limit) {
-        throw new Error(`waited ${withinMs} ms for ${what}; ${this.describe()}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    return until(check, what, { withinMs, tell: () => this.describe() });
   }
 
   /** The first record, past or future, that `matches`; `from` skips records that were there before. */
@@ -314,55 +307,4 @@ async function* lines(
 export async function isRunning(pid: number): Promise<boolean> {
   const stat = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");
   return stat !== "" && !/\) [ZX] /.test(stat);
-}
-
-/** What `rawConversation` gives, without how it ended. */
-export async function rawExchange(
-  port: number,
-  request: string | Uint8Array,
-  options: { readonly quietMs?: number; readonly answers?: number } = {},
-): Promise<string> {
-  return (await rawConversation(port, request, options)).received;
-}
-
-/**
- * Sends raw bytes on a new connection and reads until the peer closes, or has been silent for `quietMs` after as many
- * heads as `answers` says: those are waited for longer, since the machine may be busy.
- */
-export async function rawConversation(
-  port: number,
-  request: string | Uint8Array,
-  { quietMs = 300, answers = 0 }: { readonly quietMs?: number; readonly answers?: number } = {},
-): Promise<{ readonly received: string; readonly isClosed: boolean }> {
-  const conn = await Deno.connect({ hostname: "127.0.0.1", port });
-  let received = "";
-  let isClosed = true;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const close = () => {
-    try {
-      conn.close();
-    } catch {
-      // closed already
-    }
-  };
-  try {
-    await conn.write(typeof request === "string" ? new TextEncoder().encode(request) : request);
-    const buffer = new Uint8Array(65536);
-    for (;;) {
-      timer = setTimeout(() => {
-        isClosed = false;
-        close();
-      }, (received.match(/HTTP\/1\.[01] \d{3} /g)?.length ?? 0) < answers ? 15_000 : quietMs);
-      const length = await conn.read(buffer);
-      clearTimeout(timer);
-      if (length === null) break;
-      for (const byte of buffer.subarray(0, length)) received += String.fromCharCode(byte);
-    }
-  } catch {
-    // reset, or silent: what came is the answer
-  } finally {
-    clearTimeout(timer);
-    close();
-  }
-  return { received, isClosed };
 }

@@ -22,6 +22,31 @@ export async function usageOf(pid: number): Promise<Usage> {
   };
 }
 
+async function residentMiB(pid: number): Promise<number> {
+  const status = await Deno.readTextFile(`/proc/${pid}/status`);
+  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
+}
+
+/** Runs `work` and says how much the process grew at most meanwhile. */
+export async function growthMiB(pid: number, work: () => Promise<void>): Promise<number> {
+  const before = await residentMiB(pid);
+  let most = before;
+  let works = true;
+  const watching = (async () => {
+    while (works) {
+      most = Math.max(most, await residentMiB(pid).catch(() => 0));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  })();
+  try {
+    await work();
+  } finally {
+    works = false;
+    await watching;
+  }
+  return Math.max(most, await residentMiB(pid)) - before;
+}
+
 /** The words of its command line, or the lines of its environment. */
 export async function wordsOf(pid: number, file: "cmdline" | "environ"): Promise<string[]> {
   return (await Deno.readTextFile(`/proc/${pid}/${file}`)).split("\0").filter((word) =>

@@ -10,6 +10,8 @@
  * @module
  */
 
+import { freePort } from "./sockets.ts";
+
 /** Why tests with a Redis are ignored here, for the end of their names; undefined where they run. `.ci/run` installs one. */
 export const NO_REDIS: string | undefined = await isInstalled()
   ? undefined
@@ -211,10 +213,6 @@ async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
 }
 
 /** A port that was free just now. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 async function isInstalled(): Promise<boolean> {
   try {
