@@ -31,11 +31,8 @@ export function checkReport(
   lines.push("", "plugins");
   for (const { name, file, hooks, onTimeout } of generation.plugins) {
     const timeout = onTimeout ? `, onTimeout ${onTimeout}` : "";
-    lines.push(
-      `  ${name} (${file}, sha256 ${files.files[file]?.slice(0, 12)}): ${
-        hooks.join(", ") || "no hooks"
-      }${timeout}`,
-    );
+    const hash = files.files[file]?.slice(0, 12);
+    lines.push(`  ${name} (${file}, sha256 ${hash}): ${hooks.join(", ") || "no hooks"}${timeout}`);
   }
   lines.push("", "permissions of the plugin host");
   for (const flag of command.args.filter((each) => each.startsWith("--"))) lines.push(`  ${flag}`);
@@ -60,9 +57,9 @@ function describeRoute(
 ): string {
   const conditions = [...(host ? [`host ${host}`] : []), ...(methods ? [methods.join("|")] : [])]
     .join(", ");
-  return `${path}${conditions ? ` (${conditions})` : ""} -> ${
-    upstreams.map(originText).join(", ")
-  } [failPolicy ${failPolicy}, hooks ${hookTimeoutMs} ms]`;
+  const from = conditions ? `${path} (${conditions})` : path;
+  const to = upstreams.map(originText).join(", ");
+  return `${from} -> ${to} [failPolicy ${failPolicy}, hooks ${hookTimeoutMs} ms]`;
 }
 
 function names({ hooks }: PhasePlan): string {

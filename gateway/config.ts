@@ -194,7 +194,7 @@ function addProblem(report: Report, problem: Explained & { readonly value: Json 
     return report.add(path, message.replace(/^is not/, "is missing; give"));
   }
   const remedy = write !== undefined && report.isLiteral(path) ? `; write ${quote(write)}` : "";
-  report.add(path, `${report.shown(path)} ${message}${remedy}`);
+  report.refuse(path, message + remedy);
 }
 
 function complete(settings: Settings, file: string): Config {

@@ -9,7 +9,7 @@ import { dirname, resolve } from "@std/path";
 import type * as z from "zod";
 import type { Json } from "../protocol/snapshot.ts";
 import { type ListenAddress, located } from "./config_addresses.ts";
-import { formatPath, quote, type Report, valueAt } from "./config_report.ts";
+import { formatPath, type Report, valueAt } from "./config_report.ts";
 import { configSchema, corsSchema, pluginNameSchema, routeSchema } from "./config_schema.ts";
 import type { Path } from "./json_text.ts";
 
@@ -52,15 +52,13 @@ function checkRuntime({ value, report, file }: Input): void {
   const tooLong = new TextEncoder().encode(resolve(dirname(file), socket)).length -
     MAX_SOCKET_PATH_BYTES;
   if (tooLong > 0) {
-    report.add(path, `${report.shown(path)} is ${tooLong} bytes too long for a Unix socket`);
+    report.refuse(path, `is ${tooLong} bytes too long for a Unix socket`);
   }
   const processes = valueAt(value, ["processes"]) ?? 1;
   if (processes === 1) return;
-  report.add(
+  report.refuse(
     ["runtime", "mode"],
-    `${report.shown(["runtime", "mode"])} serves one gateway process; use "processes": 1, or ${
-      quote("embedded")
-    }`,
+    'serves one gateway process; use "processes": 1, or "embedded"',
   );
 }
 
@@ -112,20 +110,16 @@ function checkListeners(input: Input): void {
   ) {
     const bytes = address?.kind === "unix" ? new TextEncoder().encode(address.path).length : 0;
     if (bytes > MAX_SOCKET_PATH_BYTES) {
-      report.add(
+      report.refuse(
         path,
-        `${
-          report.shown(path)
-        } is ${bytes} bytes long as an absolute path; a Unix socket may have ${MAX_SOCKET_PATH_BYTES}`,
+        `is ${bytes} bytes long as an absolute path; a Unix socket may have ${MAX_SOCKET_PATH_BYTES}`,
       );
     }
   }
   if (listen?.kind === "unix" && (read(input, ["processes"], processes) ?? 1) !== 1) {
-    report.add(
+    report.refuse(
       ["processes"],
-      `${
-        report.shown(["processes"])
-      } gateway processes cannot share the Unix socket of "listen"; use 1, or listen on a port`,
+      'gateway processes cannot share the Unix socket of "listen"; use 1, or listen on a port',
     );
   }
   if (listen && adminListen && collide(listen, adminListen)) {
@@ -157,10 +151,9 @@ function checkCors(input: Input): void {
     const path = ["cors", key];
     const position = read(input, path, shape[key])?.indexOf("*") ?? -1;
     if (position < 0) continue;
-    const at = [...path, position];
-    input.report.add(
-      at,
-      `${input.report.shown(at)} cannot be used with "allowCredentials"; name each one`,
+    input.report.refuse(
+      [...path, position],
+      'cannot be used with "allowCredentials"; name each one',
     );
   }
 }
@@ -189,12 +182,7 @@ function checkRoutes(input: Input): void {
     if (path === undefined) continue;
     const slashes = read(input, [...at, "encodedSlashes"], encodedSlashes);
     if (slashes === "reject" && /%2F|%5C/.test(path)) {
-      report.add(
-        pathAt,
-        `${
-          report.shown(pathAt)
-        } has an encoded slash, which is refused; set "encodedSlashes": "keep"`,
-      );
+      report.refuse(pathAt, 'has an encoded slash, which is refused; set "encodedSlashes": "keep"');
     }
     if (report.has([...at, "host"]) || report.has([...at, "methods"])) continue;
     const own = {
@@ -204,10 +192,11 @@ function checkRoutes(input: Input): void {
     };
     const earlier = taken.find((it) => it.key === own.key && overlap(it.methods, own.methods));
     if (earlier) {
-      report.add(
+      report.refuse(
         pathAt,
-        `${report.shown(pathAt)} is taken by ${formatPath(earlier.at)}; ` +
-          'give one of them another "path", "host" or "methods"',
+        `is taken by ${
+          formatPath(earlier.at)
+        }; give one of them another "path", "host" or "methods"`,
       );
     }
     taken.push(own);

@@ -50,6 +50,11 @@ export class Report {
     this.#problems.push({ path: path.length === 0 ? this.#file : formatPath(path), message });
   }
 
+  /** The same of the value at `path`, which stands before the `problem`. */
+  refuse(path: Path, problem: string): void {
+    this.add(path, `${this.shown(path)} ${problem}`);
+  }
+
   has(path: Path): boolean {
     return this.#problems.some((problem) => problem.path === formatPath(path));
   }

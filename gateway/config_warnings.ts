@@ -58,10 +58,9 @@ function adminWarnings({ admin }: Settings): string[] {
   if (admin === false || admin.listen.kind === "unix") return [];
   const { hostname } = admin.listen;
   if (hostname === "localhost" || hostname === "::1" || hostname.startsWith("127.")) return [];
+  const address = listenAddressText(admin.listen);
   return [
-    `admin.listen: "${
-      listenAddressText(admin.listen)
-    }" answers whoever reaches it, and shows paths, user ids and what plugins propose; use a loopback address or a Unix socket, or keep the port closed to others`,
+    `admin.listen: "${address}" answers whoever reaches it, and shows paths, user ids and what plugins propose; use a loopback address or a Unix socket, or keep the port closed to others`,
   ];
 }
 

@@ -48,10 +48,9 @@ async function checkChosen(chosen: string): Promise<string> {
   }
   const version = await denoVersion(chosen);
   if (version === Deno.version.deno) return chosen;
+  const found = version ? `Deno ${version}` : "no Deno";
   throw new HostDenoError(
-    `CONDUIT_DENO: "${chosen}" is ${
-      version ? `Deno ${version}` : "no Deno"
-    }; Deno ${Deno.version.deno} is needed`,
+    `CONDUIT_DENO: "${chosen}" is ${found}; Deno ${Deno.version.deno} is needed`,
   );
 }
 

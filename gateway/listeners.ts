@@ -114,9 +114,8 @@ export function adminHosts({ admin }: Pick<Config, "admin">): readonly string[] 
 }
 
 function overlap({ address }: ListenError): Error {
+  const own = address && listenAddressText(address);
   return new Error(
-    `cannot listen on ${
-      address && listenAddressText(address)
-    }: it is this gateway's own: a new address is bound before an old one is left; restart the gateway`,
+    `cannot listen on ${own}: it is this gateway's own: a new address is bound before an old one is left; restart the gateway`,
   );
 }

@@ -77,12 +77,8 @@ export function pluginsDirError(dir: string, error: unknown): PluginsDirError {
   if (error instanceof PluginsDirError) return error;
   const isAbsent = error instanceof Deno.errors.NotFound ||
     error instanceof Deno.errors.NotADirectory;
-  return new PluginsDirError(
-    `pluginsDir: "${dir}" ${
-      isAbsent ? "is not a folder; create it, or name another one" : errorText(error)
-    }`,
-    { cause: error },
-  );
+  const reason = isAbsent ? "is not a folder; create it, or name another one" : errorText(error);
+  return new PluginsDirError(`pluginsDir: "${dir}" ${reason}`, { cause: error });
 }
 
 /** Removes what Deno has compiled of copies that are gone: its cache forgets nothing by itself. */

@@ -58,10 +58,9 @@ export async function linkPackages(
   denoDir: string,
 ): Promise<void> {
   if (!await exists(dir)) {
+    const packages = Object.values(imports).join(", ");
     throw new PluginLoadError(
-      `deno.json: ${
-        Object.values(imports).join(", ")
-      } not installed for this user and this deno.lock; run "conduit check --install"`,
+      `deno.json: ${packages} not installed for this user and this deno.lock; run "conduit check --install"`,
     );
   }
   await Deno.mkdir(denoDir, { recursive: true });
@@ -109,10 +108,9 @@ function npmImports(text: string): Record<string, string> {
   for (const [name, specifier] of Object.entries(imports)) {
     if (name.startsWith(OWN_MODULES)) continue;
     if (typeof specifier !== "string" || !NPM_SPECIFIER.test(specifier)) {
+      const [key, value] = [name, specifier].map((each) => JSON.stringify(each));
       throw new PluginLoadError(
-        `deno.json: imports[${JSON.stringify(name)}]: ${
-          JSON.stringify(specifier)
-        } is not an npm package with its version, such as "npm:jose@6.2.17"`,
+        `deno.json: imports[${key}]: ${value} is not an npm package with its version, such as "npm:jose@6.2.17"`,
       );
     }
     npm[name] = specifier;
@@ -176,10 +174,9 @@ async function writeLock(pluginsDir: string, lock: string): Promise<void> {
   try {
     await Deno.writeTextFile(join(pluginsDir, "deno.lock"), lock);
   } catch (error) {
+    const reason = errorText(error);
     throw new PluginLoadError(
-      `deno.lock: cannot be written: ${
-        errorText(error)
-      }; install where it can be, and bring the file along`,
+      `deno.lock: cannot be written: ${reason}; install where it can be, and bring the file along`,
       { cause: error },
     );
   }

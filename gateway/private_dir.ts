@@ -49,10 +49,9 @@ export async function makePrivateDir(
       if (dir) return dir;
     }
   } catch (error) {
+    const reason = errorText(error);
     throw new PrivateDirError(
-      `cannot make a private folder in "${parent}": ${
-        errorText(error)
-      }; let XDG_RUNTIME_DIR or TMPDIR name another one`,
+      `cannot make a private folder in "${parent}": ${reason}; let XDG_RUNTIME_DIR or TMPDIR name another one`,
       { cause: error },
     );
   }

@@ -55,10 +55,9 @@ function declaration(readsHeaders: readonly string[]): Declaration {
 function checkDeclared(names: ReadonlySet<string>, key: string | symbol): undefined {
   // Asked for by `JSON.stringify` and `await`.
   if (typeof key === "symbol" || names.has(key) || key === "toJSON" || key === "then") return;
+  const header = `the header ${JSON.stringify(key)}`;
   throw new TypeError(
-    `the header ${
-      JSON.stringify(key)
-    } was not sent to this hook, since its plugin does not name it in readsHeaders`,
+    `${header} was not sent to this hook, since its plugin does not name it in readsHeaders`,
   );
 }
 

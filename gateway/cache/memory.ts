@@ -90,11 +90,8 @@ export class MemoryDriver implements CacheDriver {
     const valueBytes = new TextEncoder().encode(json).length;
     const maxBytes = this.#limits.maxBytes - key.length * 2;
     if (valueBytes > maxBytes) {
-      throw new CacheCallError(
-        `the value of ${
-          JSON.stringify(key)
-        } has ${valueBytes} bytes; at most ${maxBytes} are stored`,
-      );
+      const value = `the value of ${JSON.stringify(key)}`;
+      throw new CacheCallError(`${value} has ${valueBytes} bytes; at most ${maxBytes} are stored`);
     }
     const sizeBytes = valueBytes + key.length * 2;
     this.delete(key);

@@ -177,12 +177,9 @@ export class HostService {
     const own = { hosts: pluginHosts(config), env: [...config.pluginEnv] };
     for (const key of ["hosts", "env"] as const) {
       if (isSame(own[key], asked[key])) continue;
+      const [theirs, ours] = [asked[key], own[key]].map((each) => each.join(", ") || "none");
       throw new Error(
-        `the gateway asks for a plugin host with ${key} ${
-          asked[key].join(", ") || "none"
-        }, and ${config.file} here says ${
-          own[key].join(", ") || "none"
-        }; give both the same configuration`,
+        `the gateway asks for a plugin host with ${key} ${theirs}, and ${config.file} here says ${ours}; give both the same configuration`,
       );
     }
   }
