@@ -33,7 +33,7 @@ USER nonroot
 WORKDIR /etc/conduit
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/usr/local/bin/deno", "run", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only", "--allow-all", "--no-prompt", "--unstable-net", "--unstable-no-legacy-abort", "/opt/app/main.mjs", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/usr/local/bin/deno", "run", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only", "--allow-all", "--no-prompt", "--unstable-net", "--unstable-no-legacy-abort", "--v8-flags=--max-semi-space-size=8", "/opt/app/main.mjs", "healthcheck"]
 # Exec form: the gateway is process 1 and gets SIGTERM itself.
-ENTRYPOINT ["/usr/local/bin/deno", "run", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only", "--allow-all", "--no-prompt", "--unstable-net", "--unstable-no-legacy-abort", "/opt/app/main.mjs"]
+ENTRYPOINT ["/usr/local/bin/deno", "run", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only", "--allow-all", "--no-prompt", "--unstable-net", "--unstable-no-legacy-abort", "--v8-flags=--max-semi-space-size=8", "/opt/app/main.mjs"]
 CMD ["run"]

@@ -5,6 +5,7 @@
  */
 
 import { join } from "@std/path";
+import { HEAP_FLAG } from "../gateway/sandbox.ts";
 import { freePort, type Lab, ROOT, type Server } from "./lab.ts";
 
 /** Something that `wrk` is pointed at: a gateway of ours or of others. */
@@ -89,7 +90,7 @@ export async function gatewayCommand(lab: Lab, upstream: string, options: Gatewa
       routes: [route],
     }),
   );
-  const args = ["run", "-A", join(ROOT, "main.ts"), "run", "--config", file];
+  const args = ["run", "-A", HEAP_FLAG, join(ROOT, "main.ts"), "run", "--config", file];
   return { port, program: Deno.execPath(), args };
 }
 

@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { constants, zstdCompressSync } from "node:zlib";
 import { dirname, fromFileUrl, join } from "@std/path";
+import { HEAP_FLAG } from "../gateway/sandbox.ts";
 import { EMBEDDED, MANIFEST, type Manifest } from "../gateway/shipped.ts";
 import { ownSources } from "../plugin-host/author_files.ts";
 import { HOST_BUNDLES, packagedName } from "../plugin-host/program_files.ts";
@@ -34,6 +35,7 @@ export const RELEASE_FLAGS = [
   "--no-prompt",
   "--unstable-net",
   "--unstable-no-legacy-abort",
+  HEAP_FLAG,
 ] as const;
 
 /** Everything is in the bundle: nothing is looked up, neither on the disk nor in a registry. */

@@ -8,6 +8,7 @@
 
 import { fromFileUrl, join } from "@std/path";
 import { CONFIG_FILE, exampleConfig, PORTS, startServices } from "./example.ts";
+import { HEAP_FLAG } from "../../gateway/sandbox.ts";
 import { denoWords } from "../../plugin-host/author_files.ts";
 import { ApiClient } from "./session_client.ts";
 import { tryText } from "./try.ts";
@@ -67,7 +68,7 @@ function freeAddress(): string {
 
 async function runGateway({ configFile, listen, adminListen }: Place): Promise<number> {
   if (!await isInstalled(configFile)) return 1;
-  const gateway = [Deno.execPath(), "run", "-A", MAIN, "dev", "--config", configFile];
+  const gateway = [Deno.execPath(), "run", "-A", HEAP_FLAG, MAIN, "dev", "--config", configFile];
   const child = new Deno.Command("/bin/sh", {
     args: ["-c", UNTIL_STDIN_ENDS, "sh", ...gateway],
     stdin: "piped",

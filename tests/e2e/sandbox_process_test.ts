@@ -45,6 +45,7 @@ for (const pluginEnv of [[], ["SESSION_SECRET", "NOT_SET"]]) {
       "--no-config",
       "--no-lock",
       "--no-code-cache",
+      "--v8-flags=--max-semi-space-size=8",
       "--no-remote",
       "--cached-only",
       "--unstable-worker-options",

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  HEAP_FLAG,
   hostCommand,
   type HostFiles,
   pluginEnvironment,
@@ -7,6 +8,7 @@ import {
   SandboxError,
 } from "../../gateway/sandbox.ts";
 import type { Config } from "../../gateway/config.ts";
+import { RELEASE_FLAGS } from "../../deploy/stage.ts";
 
 const FILES: HostFiles = {
   deno: "/opt/deno",
@@ -90,6 +92,15 @@ Deno.test("the right to run, to FFI, to all of anything is never given, and what
       arg,
     );
   }
+});
+
+Deno.test("every process that runs for long bounds V8's young generation alike, also from a checkout", async () => {
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
+  );
+  assert(tasks.start.split(" ").includes(HEAP_FLAG), tasks.start);
+  assert(RELEASE_FLAGS.includes(HEAP_FLAG));
+  assert(hostCommand(config([]), FILES, {}).args.includes(HEAP_FLAG));
 });
 
 Deno.test("a path with a comma is refused, since Deno would allow the path before the comma", () => {

@@ -5,6 +5,7 @@
  */
 
 import { fromFileUrl, join } from "@std/path";
+import { HEAP_FLAG } from "../../gateway/sandbox.ts";
 import { until } from "./until.ts";
 
 export const ROOT = fromFileUrl(new URL("../../", import.meta.url));
@@ -17,7 +18,7 @@ export interface Program {
 
 export const FROM_SOURCE: Program = {
   command: Deno.execPath(),
-  args: ["run", "-A", join(ROOT, "main.ts")],
+  args: ["run", "-A", HEAP_FLAG, join(ROOT, "main.ts")],
 };
 
 /** From source, by a shell script that runs `"$@"` in its own place: `ulimit -n 256; exec "$@"`. */
