@@ -27,9 +27,13 @@ export function encodeFrame(
   maxFrameBytes: number = MAX_FRAME_BYTES,
 ): Uint8Array<ArrayBuffer> {
   const json = JSON.stringify(value);
-  // A UTF-16 unit takes at most 3 bytes, so one buffer serves without measuring first.
-  const frame = room(HEADER_BYTES + json.length * 3);
-  const { written } = encoder.encodeInto(json, frame.subarray(HEADER_BYTES));
+  // Most are ASCII, where a UTF-16 unit is one byte. Of others a unit takes at most three.
+  let frame = room(HEADER_BYTES + json.length);
+  let { read, written } = encoder.encodeInto(json, frame.subarray(HEADER_BYTES));
+  if (read < json.length) {
+    frame = room(HEADER_BYTES + json.length * 3);
+    ({ written } = encoder.encodeInto(json, frame.subarray(HEADER_BYTES)));
+  }
   if (written > maxFrameBytes) {
     throw new FrameError(`a frame of ${written} bytes is over the limit of ${maxFrameBytes}`);
   }

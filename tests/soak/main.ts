@@ -24,6 +24,9 @@ export const PHASES: readonly Phase[] = [...PLUGIN_PHASES, ...NETWORK_PHASES, ..
 
 /** By their number and not by time: on a busy machine a process takes longer until it is warm. */
 const WARM_UP_ANSWERS = 12_000;
+/** A process is warm where one rush more makes it grow by no more than this share. */
+const WARM_GROWTH = 0.02;
+const WARM_UP_LIMIT = 10;
 /** As many times the calm clients: hooks are packed, and with few of them most isolates would stay as they are. */
 const RUSHING = 8;
 const SAMPLES = 5;
@@ -115,7 +118,7 @@ async function rage(
   await rush(storm);
   if (isLong) {
     await round(({ atOnce, long, short }) => atOnce ? long : short);
-    await rush(storm); // the host may be a new one
+    await warmUp(storm); // the host may be a new one
   }
   const garbageMiB = isLong ? 0 : YOUNG_MIB;
   const before = await usual(storm, SAMPLES - 1);
@@ -175,6 +178,17 @@ async function rush(storm: Storm): Promise<void> {
   const load = new Load(storm.port, lanes, { pauseMs: 0 });
   while (load.answers < WARM_UP_ANSWERS) await pause(SAMPLE_MS);
   await load.stop();
+}
+
+/** Rushes until that makes it no larger: each isolate takes memory until it has once been as busy as it can be. */
+async function warmUp(storm: Storm): Promise<void> {
+  for (let left = WARM_UP_LIMIT, grows = true; left > 0 && grows; left--) {
+    const before = await storm.usage();
+    await rush(storm);
+    const after = await storm.usage();
+    grows = after.gateway.rssMiB > before.gateway.rssMiB * (1 + WARM_GROWTH) ||
+      after.host.rssMiB > before.host.rssMiB * (1 + WARM_GROWTH);
+  }
 }
 
 /** What it uses when it has come back to where it was, or at the end of its time. */
