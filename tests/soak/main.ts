@@ -35,7 +35,7 @@ const SAMPLE_MS = 200;
  * A short run does not last until V8 has given its young generation its full size: over 20 s of load, without anything that
  * leaks, a gateway grows by this. A long run begins with the short one and allows for nothing.
  */
-const YOUNG_MIB = 48;
+const YOUNG_MIB = 32;
 /** Idle connections to upstreams end after 30 s, and garbage has its own time. */
 const SETTLE_LIMIT_MS = 60_000;
 const LEFT_LIMIT_MS = 10_000;
