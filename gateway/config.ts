@@ -66,9 +66,8 @@ export interface Route {
  */
 export async function loadConfig(
   file: string,
-  options: { readonly env?: Environment } = {},
+  { env = (name) => Deno.env.get(name) }: { readonly env?: Environment } = {},
 ): Promise<Config> {
-  const { env = (name) => Deno.env.get(name) } = options;
   const { value: written, repeatedKeys } = parseText(await readText(file), file);
   const report = new Report(file, written);
   const secrets = new Set<string>();
@@ -107,10 +106,8 @@ export function withSettings(config: Config, settings: Partial<Config>): Config 
  *
  * @throws {ConfigError}
  */
-export async function loadAdmin(
-  file: string,
-  { env = (name) => Deno.env.get(name) }: { readonly env?: Environment } = {},
-): Promise<Config["admin"]> {
+export async function loadAdmin(file: string): Promise<Config["admin"]> {
+  const env: Environment = (name) => Deno.env.get(name);
   const { value: written } = parseText(await readText(file), file);
   const report = new Report(file, written);
   const value = withEnvironment({ admin: valueAt(written, ["admin"]) ?? {} }, { env, report });

@@ -34,31 +34,26 @@ const DEFAULT_PORT = { "http:": 80, "https:": 443 } as const;
 const RESOLVE_TIMEOUT_MS = 2000;
 const GLOBAL_UNICAST = ipaddr.IPv6.parse("2000::");
 
-/** The rules of one configuration. It keeps nothing between checks. */
-export class ForwardGuard {
-  readonly #allowedHosts: readonly ForwardHost[];
-  readonly #upstreams: ReadonlySet<string>;
-  readonly #blockPrivateNetworks: boolean;
-  readonly #resolve: Resolve;
-  readonly #resolveTimeoutMs: number;
+/** Of one configuration. */
+export interface ForwardRules {
+  readonly allowedHosts: readonly ForwardHost[];
+  /** The origins of all routes: allowed at any address, since the operator wrote them down. */
+  readonly upstreams: readonly Origin[];
+  readonly blockPrivateNetworks: boolean;
+  /** The system's resolver unless given. */
+  readonly resolve?: Resolve;
+  /** 2000 unless given. */
+  readonly resolveTimeoutMs?: number;
+}
 
-  /**
-   * @param options `upstreams` are the origins of all routes: allowed at any address, since the
-   * operator wrote them down; `resolve` is the system's resolver unless given, `resolveTimeoutMs`
-   * 2000
-   */
-  constructor(options: {
-    readonly allowedHosts: readonly ForwardHost[];
-    readonly upstreams: readonly Origin[];
-    readonly blockPrivateNetworks: boolean;
-    readonly resolve?: Resolve;
-    readonly resolveTimeoutMs?: number;
-  }) {
-    this.#allowedHosts = options.allowedHosts;
-    this.#upstreams = new Set(options.upstreams.map(originText));
-    this.#blockPrivateNetworks = options.blockPrivateNetworks;
-    this.#resolve = options.resolve ?? systemResolve;
-    this.#resolveTimeoutMs = options.resolveTimeoutMs ?? RESOLVE_TIMEOUT_MS;
+/** It keeps nothing between checks. */
+export class ForwardGuard {
+  readonly #rules: ForwardRules;
+  readonly #upstreams: ReadonlySet<string>;
+
+  constructor(rules: ForwardRules) {
+    this.#rules = rules;
+    this.#upstreams = new Set(rules.upstreams.map(originText));
   }
 
   /**
@@ -89,19 +84,20 @@ export class ForwardGuard {
   /** Throws where the host is not allowed at all. */
   #mustBePublic(origin: Origin): boolean {
     if (this.#upstreams.has(originText(origin))) return false;
-    const entries = this.#allowedHosts.filter((entry) => isAllowedBy(entry, origin));
+    const entries = this.#rules.allowedHosts.filter((entry) => isAllowedBy(entry, origin));
     if (entries.length === 0) {
       throw new Error(`origin "${originText(origin)}" is not in forward.allowedHosts`);
     }
-    return this.#blockPrivateNetworks && !entries.some((entry) => entry.allowPrivate);
+    return this.#rules.blockPrivateNetworks && !entries.some((entry) => entry.allowPrivate);
   }
 
   async #addresses(hostname: string): Promise<readonly string[]> {
     const literal = hostname.replace(/^\[|\]$/g, "");
     if (ipaddr.isValid(literal)) return [literal];
+    const { resolve = systemResolve, resolveTimeoutMs = RESOLVE_TIMEOUT_MS } = this.#rules;
     try {
-      const addresses = await within(this.#resolveTimeoutMs, this.#resolve(hostname));
-      if (addresses === LATE) throw new Error(`no answer in ${this.#resolveTimeoutMs} ms`);
+      const addresses = await within(resolveTimeoutMs, resolve(hostname));
+      if (addresses === LATE) throw new Error(`no answer in ${resolveTimeoutMs} ms`);
       return addresses;
     } catch (error) {
       throw new Error(`cannot resolve host "${hostname}": ${errorText(error)}`);

@@ -40,8 +40,6 @@ export interface ListenOptions {
   readonly socketMode?: number;
 }
 
-type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>;
-
 /** Between two attempts to listen again. */
 const RELISTEN_MS = 100;
 /** Descriptors that must be free for that: the first connections would end it anew. */
@@ -58,7 +56,7 @@ const LISTENER_LOG_MS = 60_000;
 export async function serveOn(
   address: ListenAddress,
   options: ListenOptions,
-  handler: Handle,
+  handler: Deno.ServeHandler,
 ): Promise<Listening> {
   const { log } = options;
   let server: Deno.HttpServer;
@@ -112,7 +110,7 @@ export async function serveOn(
 async function serve(
   address: ListenAddress,
   { log, reusePort = false, signal, socketMode }: ListenOptions,
-  handler: Handle,
+  handler: Deno.ServeHandler,
 ): Promise<Deno.HttpServer> {
   const common = {
     ...(signal ? { signal } : {}),

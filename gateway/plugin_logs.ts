@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Log, type LogFields, type LogLevel, logTo } from "./log.ts";
+import { type Log, type LogLevel, logTo } from "./log.ts";
 import { MAX_VALUE_CHARS } from "./log_lines.ts";
 import type { Metrics } from "./observe/metrics.ts";
 
@@ -49,22 +49,22 @@ export class PluginLogs {
   /** Other limits from now on, for every plugin with a full share. */
   configure(changed: Pick<PluginLogsOptions, "level" | "limits">): void {
     this.#options = { ...this.#options, ...changed };
-    for (const source of this.#sources.values()) source.configure(this.#share());
+    for (const source of this.#sources.values()) source.share = this.#share();
   }
 
   /** For what a plugin logs itself. */
   of(plugin: string): Log {
-    return this.#source(`plugin ${plugin}`).log;
+    return this.#source(`plugin ${plugin}`);
   }
 
   /** For what the gateway says of a plugin's hooks: neither takes the other's share. */
   about(plugin: string): Log {
-    return this.#source(`hooks of ${plugin}`).log;
+    return this.#source(`hooks of ${plugin}`);
   }
 
   /** For what the process prints; which plugin it was cannot be told. */
   get output(): Log {
-    return this.#source("plugin host output").log;
+    return this.#source("plugin host output");
   }
 
   /** Tells of what was dropped since the last line about it. */
@@ -78,19 +78,27 @@ export class PluginLogs {
     this.#untold.clear();
   }
 
-  #source(name: string): Source {
+  #source(name: string): Log {
     const known = this.#sources.get(name);
-    if (known) return known;
+    if (known) return known.log;
     if (this.#sources.size >= MAX_SOURCES && name !== OTHERS) return this.#source(OTHERS);
-    const source = new Source(this.#options.log, this.#share(), () => this.#drop(name));
+    const log = logTo((level, message, fields) => {
+      if (LEVELS.indexOf(level) < LEVELS.indexOf(this.#options.level)) return;
+      const { records, bytes } = source.share;
+      // Both have something left, or neither is charged.
+      if (records.isEmpty || bytes.isEmpty) return this.#drop(name);
+      records.take(1);
+      bytes.take(sizeOf(message) + sizeOf(fields));
+      this.#options.log[level](message, fields);
+    });
+    const source: Source = { log, share: this.#share() };
     this.#sources.set(name, source);
-    return source;
+    return log;
   }
 
   #share(): Share {
-    const { limits, level, clock = () => performance.now() } = this.#options;
+    const { limits, clock = () => performance.now() } = this.#options;
     return {
-      level,
       records: new Budget(limits.pluginRecordsPerSecond, clock),
       bytes: new Budget(limits.pluginBytesPerSecond, clock),
     };
@@ -106,38 +114,14 @@ export class PluginLogs {
 }
 
 interface Share {
-  readonly level: LogLevel;
   readonly records: Budget;
   readonly bytes: Budget;
 }
 
 /** Who has a share of the log. */
-class Source {
-  /** Theirs, up to their share of `#log`. */
-  readonly log: Log = logTo((level, message, fields) => this.#write(level, message, fields));
-  readonly #log: Log;
-  readonly #onDrop: () => void;
-  #share: Share;
-
-  constructor(log: Log, share: Share, onDrop: () => void) {
-    this.#log = log;
-    this.#share = share;
-    this.#onDrop = onDrop;
-  }
-
-  configure(share: Share): void {
-    this.#share = share;
-  }
-
-  #write(level: LogLevel, message: string, fields: LogFields): void {
-    const { level: least, records, bytes } = this.#share;
-    if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
-    // Both have something left, or neither is charged.
-    if (records.isEmpty || bytes.isEmpty) return this.#onDrop();
-    records.take(1);
-    bytes.take(sizeOf(message) + sizeOf(fields));
-    this.#log[level](message, fields);
-  }
+interface Source {
+  readonly log: Log;
+  share: Share;
 }
 
 /** About how many bytes of a line `value` takes; what is larger than a line has room for counts as that. */
