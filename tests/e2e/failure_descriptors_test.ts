@@ -2,7 +2,6 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { byShell, testGateway } from "../support/gateway.ts";
 import { PATIENT } from "../support/patient.ts";
 import { type RawClient, rawClient, rawRequest } from "../support/raw_client.ts";
-import { rawUpstream } from "../support/raw_upstream.ts";
 import { OK, recordingUpstream } from "../support/recording_upstream.ts";
 
 const DESCRIPTORS = 128;
@@ -28,15 +27,12 @@ async function takeAll(port: number, stack: AsyncDisposableStack): Promise<void>
 Deno.test("failure: there are no file descriptors left; open connections are served, new ones refused, and it listens again by itself", async () => {
   const held = Promise.withResolvers<void>();
   const isHeld = Promise.withResolvers<void>();
-  await using upstream = rawUpstream(async (conn) => {
-    for (;;) {
-      const { target } = await conn.readRequest();
-      if (target === "/a/held") {
-        isHeld.resolve();
-        await held.promise;
-      }
-      await conn.send(OK);
+  await using upstream = recordingUpstream(async ({ target }) => {
+    if (target === "/a/held") {
+      isHeld.resolve();
+      await held.promise;
     }
+    return OK;
   });
   await using other = recordingUpstream();
   await using gateway = await testGateway({

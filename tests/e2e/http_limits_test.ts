@@ -4,7 +4,6 @@ import { assertEquals } from "@std/assert";
 import { assertNothingLeft } from "../support/failure.ts";
 import { testGateway } from "../support/gateway.ts";
 import { rawClient, rawRequest, type RawResponse } from "../support/raw_client.ts";
-import { rawUpstream } from "../support/raw_upstream.ts";
 import { OK, recordingUpstream } from "../support/recording_upstream.ts";
 
 const READ = `export default {
@@ -57,15 +56,12 @@ Deno.test("a client that is slow but alive gets its time: each piece starts it a
 Deno.test("beyond maxInFlight a request is a 503 with Retry-After, and is served when one has left", async () => {
   const arrived = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
-  await using upstream = rawUpstream(async (conn) => {
-    for (;;) {
-      const { target } = await conn.readRequest();
-      if (target === "/hold") {
-        arrived.resolve();
-        await goOn.promise;
-      }
-      await conn.send(OK);
+  await using upstream = recordingUpstream(async ({ target }) => {
+    if (target === "/hold") {
+      arrived.resolve();
+      await goOn.promise;
     }
+    return OK;
   });
   await using gateway = await testGateway({
     config: { maxInFlight: 1, routes: [{ path: "/*", upstream: upstream.url }] },

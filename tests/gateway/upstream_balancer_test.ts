@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { Balancer } from "../../gateway/upstream/balancer.ts";
 import type { Origin } from "../../gateway/upstream/origin.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
+import { recordingUpstream } from "../support/recording_upstream.ts";
 import {
   bodyText,
   disposableClient,
@@ -10,12 +11,9 @@ import {
 } from "../support/upstream_request.ts";
 
 function named(name: string) {
-  return rawUpstream(async (conn) => {
-    for (;;) {
-      await conn.readRequest();
-      await conn.send(`HTTP/1.1 200 OK\r\ncontent-length: ${name.length}\r\n\r\n${name}`);
-    }
-  });
+  return recordingUpstream(() =>
+    `HTTP/1.1 200 OK\r\ncontent-length: ${name.length}\r\n\r\n${name}`
+  );
 }
 
 /** A client that counts its connection attempts by port, and lets tests take ports down. */

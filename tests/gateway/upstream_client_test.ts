@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { UpstreamFailure } from "../../gateway/errors.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
+import { OK, recordingUpstream } from "../support/recording_upstream.ts";
 import {
   bodyText,
   disposableClient,
@@ -8,8 +9,6 @@ import {
   until,
   upstreamRequest,
 } from "../support/upstream_request.ts";
-
-const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 function streamOf(...pieces: readonly (string | Error)[]): ReadableStream<Uint8Array> {
   const left = [...pieces];
@@ -24,12 +23,7 @@ function streamOf(...pieces: readonly (string | Error)[]): ReadableStream<Uint8A
 }
 
 Deno.test("upstream client reuses a connection and says so", async () => {
-  await using upstream = rawUpstream(async (conn) => {
-    for (;;) {
-      await conn.readRequest();
-      await conn.send(OK);
-    }
-  });
+  await using upstream = recordingUpstream();
   using client = disposableClient();
   const reused = [];
   for (let i = 0; i < 3; i++) {
@@ -89,12 +83,7 @@ Deno.test("upstream client writes head and small body byte for byte, and Content
 });
 
 Deno.test("upstream client frames bodies: none, empty, large, stream with a length, stream without", async () => {
-  await using upstream = rawUpstream(async (conn) => {
-    for (;;) {
-      await conn.readRequest();
-      await conn.send(OK);
-    }
-  });
+  await using upstream = recordingUpstream();
   using client = disposableClient();
   const large = new Uint8Array(3_000_000).map((_, i) => i * 7);
   const cases = [

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type RawConn, rawUpstream } from "../support/raw_upstream.ts";
+import { OK, recordingUpstream } from "../support/recording_upstream.ts";
 import { selfSigned } from "../support/self_signed.ts";
 import {
   bodyText,
@@ -9,17 +10,9 @@ import {
   upstreamRequest,
 } from "../support/upstream_request.ts";
 
-const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-
 /** Answers every request after `ready`, for as long as the connection lasts. */
 function okUpstream(ready: () => boolean = () => true) {
-  return rawUpstream(async (conn) => {
-    for (;;) {
-      await conn.readRequest();
-      await until(ready);
-      await conn.send(OK);
-    }
-  });
+  return recordingUpstream(() => until(ready).then(() => OK));
 }
 
 const LEAVE: Record<string, (conn: RawConn) => Promise<void>> = {

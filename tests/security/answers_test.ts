@@ -7,6 +7,7 @@ import { PATIENT } from "../support/patient.ts";
 import { rawClient } from "../support/raw_client.ts";
 import { rawExchange } from "../support/raw_conversation.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
+import { recordingUpstream } from "../support/recording_upstream.ts";
 
 /** What a client would take for one more answer, if it stood where no body may be. */
 const ANSWER = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
@@ -60,15 +61,10 @@ attackTest(
   "attack 16: no body follows a head that has none, whatever a hook says",
   { 16: BODILESS },
   async (rows) => {
-    await using upstream = rawUpstream(async (conn) => {
-      for (;;) {
-        const { target, method } = await conn.readRequest();
-        if (target === "/304") await conn.send("HTTP/1.1 304 Not Modified\r\n\r\n");
-        else {
-          const body = method === "HEAD" ? "" : target;
-          await conn.send(`HTTP/1.1 200 OK\r\ncontent-length: ${target.length}\r\n\r\n${body}`);
-        }
-      }
+    await using upstream = recordingUpstream(({ target, method }) => {
+      if (target === "/304") return "HTTP/1.1 304 Not Modified\r\n\r\n";
+      const body = method === "HEAD" ? "" : target;
+      return `HTTP/1.1 200 OK\r\ncontent-length: ${target.length}\r\n\r\n${body}`;
     });
     for (const dispatched of ["per-hook", "per-phase"]) {
       await using gateway = await testGateway({
@@ -129,12 +125,9 @@ attackTest(
   "attack 6: requests that are sent at once are answered one by one in their order, each with its own answer",
   { 6: PIPELINES },
   async (pipelines) => {
-    await using upstream = rawUpstream(async (conn) => {
-      for (;;) {
-        const { target } = await conn.readRequest();
-        if (target.startsWith("/slow")) await new Promise((resolve) => setTimeout(resolve, 150)); // the slowness is the point
-        await conn.send(`HTTP/1.1 200 OK\r\ncontent-length: ${target.length}\r\n\r\n${target}`);
-      }
+    await using upstream = recordingUpstream(async ({ target }) => {
+      if (target.startsWith("/slow")) await new Promise((resolve) => setTimeout(resolve, 150)); // the slowness is the point
+      return `HTTP/1.1 200 OK\r\ncontent-length: ${target.length}\r\n\r\n${target}`;
     });
     await using gateway = await testGateway({
       config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },

@@ -6,7 +6,6 @@ import type { ForwardHost } from "../../gateway/config.ts";
 import { ForwardGuard } from "../../gateway/forward_guard.ts";
 import { attackTest } from "../support/attack_rows.ts";
 import { OK, recordingUpstream } from "../support/recording_upstream.ts";
-import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
 import { bodyText, disposableClient, upstreamRequest } from "../support/upstream_request.ts";
 
 /** The IANA special-purpose registry for IPv4, and multicast. */
@@ -184,19 +183,9 @@ attackTest(
   },
 );
 
-/** Like `recordingUpstream`, on another address of this machine and a given port. */
-function upstreamAt(hostname: string, port: number): RawUpstream {
-  return rawUpstream(async (conn) => {
-    for (;;) {
-      await conn.readRequest();
-      await conn.send(OK);
-    }
-  }, { hostname, port });
-}
-
 Deno.test("attack 19: the address that was checked is dialled, and a kept connection never serves another one", async () => {
   await using first = recordingUpstream();
-  await using second = upstreamAt("127.0.0.2", first.port);
+  await using second = recordingUpstream(() => OK, { hostname: "127.0.0.2", port: first.port });
   const answers = ["127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2"];
   const guard = new ForwardGuard({
     allowedHosts: [{ host: "rebind.example", port: first.port, allowPrivate: true }],

@@ -4,15 +4,23 @@
  * @module
  */
 
-import { type RawRequest, type RawUpstream, rawUpstream } from "./raw_upstream.ts";
+import {
+  type RawRequest,
+  type RawUpstream,
+  rawUpstream,
+  type RawUpstreamOptions,
+} from "./raw_upstream.ts";
+
+type Answer = string | Uint8Array;
 
 export const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /** @param respond the bytes of the answer, framing and all */
 export function recordingUpstream(
-  respond: (request: RawRequest) => string | Uint8Array = () => OK,
+  respond: (request: RawRequest) => Answer | Promise<Answer> = () => OK,
+  options: RawUpstreamOptions = {},
 ): RawUpstream {
   return rawUpstream(async (conn) => {
-    for (;;) await conn.send(respond(await conn.readRequest()));
-  });
+    for (;;) await conn.send(await respond(await conn.readRequest()));
+  }, options);
 }
