@@ -10,10 +10,11 @@
  */
 
 import type { ListenAddress } from "./config.ts";
-import { ERROR_STATUS } from "./errors.ts";
+import { EdgeError } from "./errors.ts";
 import { requestId } from "./identity.ts";
 import { type Listening, type ListenOptions, serveOn } from "./listen.ts";
 import type { Log } from "./log.ts";
+import { edgeErrorReply, toResponse } from "./respond.ts";
 import { LATE, within } from "./waiting.ts";
 
 export type Handle = (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>;
@@ -132,14 +133,10 @@ function lastOfConnection(response: Response): Response {
   return response;
 }
 
-function refusal(request: Request): Response {
-  const error = {
-    code: "overloaded",
-    message: "the gateway is shutting down",
-    traceId: requestId(request.headers),
-  };
-  return Response.json({ error }, {
-    status: ERROR_STATUS.overloaded,
-    headers: { connection: "close", "retry-after": "1", "x-request-id": error.traceId },
+function refusal({ headers, method }: Request): Response {
+  const traceId = requestId(headers);
+  const error = new EdgeError("overloaded", "the gateway is shutting down", {
+    headers: { connection: "close", "retry-after": "1", "x-request-id": traceId },
   });
+  return toResponse(edgeErrorReply(error, traceId), method);
 }

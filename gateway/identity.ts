@@ -6,8 +6,9 @@
  */
 
 import ipaddr from "ipaddr.js";
+import { plainName } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
-import { newHeaderMap } from "./headers.ts";
+import { type NameMatcher, newHeaderMap } from "./headers.ts";
 
 /** Says whether an address belongs to a trusted proxy; `""` is whoever connects to a Unix socket. */
 export type AddressMatcher = (address: string) => boolean;
@@ -62,8 +63,10 @@ export function clientAddress(
 
 /**
  * The fields to set on the upstream request once all plugins have run. A trusted peer's
- * X-Forwarded-*, Forwarded and X-Real-IP are kept, its X-Forwarded-For is extended; of anybody
- * else's nothing is taken over.
+ * X-Forwarded-* and Forwarded are kept but for those that `strip` matches, its X-Forwarded-For is
+ * extended; of anybody else's nothing is taken over. Its X-Real-IP counts only where it sends no
+ * X-Forwarded-For, from which the client's address follows: Caddy and HAProxy write the one, and
+ * pass on what their client says in the other.
  *
  * @param from `peer` and `client` as for `clientAddress` (`""` on a Unix socket: no address fields
  * then); `host` and `port` as the client asked for them; `trusted` is what the matcher says of
@@ -77,22 +80,23 @@ export function forwardedHeaders(from: {
   readonly port: number;
   readonly inbound: Headers;
   readonly trusted: boolean;
+  readonly strip: NameMatcher;
   readonly requestId: string;
   readonly trace: TraceContext;
 }): HeaderMap {
   const map = newHeaderMap();
   map["x-forwarded-proto"] = from.proto;
   map["x-forwarded-host"] = from.host;
-  map["x-forwarded-port"] = String(from.port);
   if (from.client) map["x-real-ip"] = from.client;
   if (from.trusted) {
+    const hasChain = from.inbound.has("x-forwarded-for");
     for (const [name, value] of from.inbound) {
-      if (name.startsWith("x-forwarded-") || name === "forwarded" || name === "x-real-ip") {
-        map[name] = value;
-      }
+      const isKept = name.startsWith("x-forwarded-") || name === "forwarded" ||
+        (name === "x-real-ip" && !hasChain);
+      if (isKept && !from.strip(plainName(name))) map[name] = value;
     }
-    map["x-forwarded-port"] = from.inbound.get("x-forwarded-port") ?? portOf(map, from.port);
   }
+  map["x-forwarded-port"] ??= from.trusted ? portOf(map, from.port) : String(from.port);
   const peer = canonicalPeer(from.peer);
   const hops = [map["x-forwarded-for"], peer].filter(Boolean);
   if (hops.length > 0) map["x-forwarded-for"] = hops.join(", ");

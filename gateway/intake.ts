@@ -97,6 +97,7 @@ export class Intake {
       port: host.port ?? 80,
       inbound: headers,
       trusted: this.#isTrusted(peer),
+      strip: this.#strip,
       requestId: traceId,
       trace,
     });

@@ -171,10 +171,9 @@ export function reserveAddress(address: ListenAddress): ListenAddress {
 function refuseHost(log: Log): Response {
   const traceId = crypto.randomUUID();
   log.info("a request with an impossible Host was refused unread", { traceId, status: 400 });
-  const error = new EdgeError("bad_request", "the Host is not valid");
-  const { status, headers, ...reply } = edgeErrorReply(error, traceId);
-  const fields = { ...headers, "x-request-id": traceId };
-  return toResponse({ status, headers: fields, ...reply }, "GET");
+  const headers = { "x-request-id": traceId };
+  const error = new EdgeError("bad_request", "the Host is not valid", { headers });
+  return toResponse(edgeErrorReply(error, traceId), "GET");
 }
 
 function listenError(address: ListenAddress, error: unknown): ListenError {

@@ -101,7 +101,9 @@ Deno.test("a running upload ends too; until it has, new requests get 503 and no 
   assertEquals((await gateway.waitForLog(isDraining)).inFlight, 2);
   const late = await gateway.fetch("/late");
   assertEquals([late.status, late.headers.get("retry-after")], [503, "1"]);
-  assertEquals((await late.json()).error.code, "overloaded");
+  const { error } = await late.json();
+  assertEquals([error.code, error.traceId], ["overloaded", late.headers.get("x-request-id")]);
+  assertEquals(late.headers.get("cache-control"), "no-store", "as each of the gateway's errors");
   upstream.release();
   assertEquals(await (await upload).text(), "first,second");
   assertEquals(await (await slow).text(), "/slow");

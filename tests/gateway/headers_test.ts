@@ -60,6 +60,7 @@ Deno.test("request headers: Connection takes away what the client sent, not what
     port: 80,
     inbound,
     trusted: false,
+    ...NO_STRIP,
     requestId: requestId(inbound),
     trace: traceContext(inbound),
   });
@@ -208,6 +209,7 @@ Deno.test("forwarding fields of an untrusted peer are replaced, those of a trust
     proto: "http",
     port: 8080,
     inbound,
+    ...NO_STRIP,
     requestId: "r",
     trace: { traceparent: "t" },
   } as const;
@@ -220,7 +222,7 @@ Deno.test("forwarding fields of an untrusted peer are replaced, those of a trust
     "x-forwarded-port": "8080",
     "x-real-ip": "10.0.0.1",
   });
-  assertEquals({ ...forwardedHeaders({ ...from, trusted: true }) }, {
+  assertEquals({ ...forwardedHeaders({ ...from, client: "1.1.1.1", trusted: true }) }, {
     ...own,
     ...Object.fromEntries(inbound),
     "x-forwarded-for": "1.1.1.1, 10.0.0.1",

@@ -95,6 +95,47 @@ attackTest(
     }, { trustedProxies: ["127.0.0.0/8", "10.0.0.0/8"] }),
 );
 
+/** What a client says of itself and a trusted proxy passes on, beside what the proxy says. */
+const PASSED_ON: readonly HeaderAttack[] = [
+  { chain: "203.0.113.9", fields: ["X-Real-IP: 6.6.6.6"], realIp: "203.0.113.9" },
+  { chain: "6.6.6.6, 203.0.113.9", fields: ["X-Real-IP: 6.6.6.6"], realIp: "203.0.113.9" },
+  { chain: "203.0.113.9, 10.1.1.1", fields: ["X-Real-IP: ::1"], realIp: "203.0.113.9" },
+  { chain: "203.0.113.9", fields: ["X-Real-IP: ::1", "X-Real-IP: ::2"], realIp: "203.0.113.9" },
+  { chain: "unknown", fields: ["X-Real-IP: 6.6.6.6"], realIp: "127.0.0.1" },
+  { chain: "", fields: ["X-Real-IP: 6.6.6.6"], realIp: "127.0.0.1" },
+  { chain: undefined, fields: ["X-Real-IP: 203.0.113.9"], realIp: "203.0.113.9" },
+].map(({ chain, fields, realIp }) => ({
+  name: `X-Forwarded-For: ${chain}, ${fields}`,
+  fields: [
+    ...(chain === undefined ? [] : [`X-Forwarded-For: ${chain}`]),
+    ...fields,
+    "X-Forwarded-Proto: https",
+    "Forwarded: for=6.6.6.6;host=evil.net",
+    "X-Forwarded-Prefix: /evil",
+    "X-Forwarded-Port: 6666",
+  ],
+  upstreamGets: {
+    "x-real-ip": realIp,
+    "x-forwarded-proto": "https",
+    "x-forwarded-port": "443",
+    "forwarded": undefined,
+    "x-forwarded-prefix": undefined,
+  },
+}));
+
+attackTest(
+  "attack 11: what a trusted proxy passes on of its client is no word of the proxy: x-real-ip beside a chain, and what stripInboundHeaders names",
+  { 11: PASSED_ON },
+  (attacks) =>
+    withGateway(
+      ({ gateway, upstream }) => assertRepelled(attacks.map(asAttack), { gateway, upstream }),
+      {
+        trustedProxies: ["127.0.0.0/8", "10.0.0.0/8"],
+        stripInboundHeaders: ["Forwarded", "x-forwarded-pre*", "X_Forwarded_Port"],
+      },
+    ),
+);
+
 Deno.test("no variable of Deno's makes the gateway take a client's word for its address, or encode what its upstream did not", async () => {
   await using upstream = recordingUpstream(() =>
     `HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 999\r\n\r\n${"x".repeat(999)}`
