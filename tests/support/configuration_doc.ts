@@ -42,6 +42,22 @@ export function configurationTables(): { readonly gateway: string; readonly rout
   };
 }
 
+/** Every key that holds a value, of the gateway and of a route: `log.level`, `forward.allowedHosts[].host`. */
+export function configurationKeys(): {
+  readonly gateway: readonly string[];
+  readonly route: readonly string[];
+} {
+  const { routes, ...properties } = root().properties ?? {};
+  return { gateway: leaves({ properties }), route: leaves(routes?.items ?? {}) };
+}
+
+function leaves(schema: Schema): string[] {
+  const keys = [...new Set(rows(schema).map(({ key }) => key))];
+  return keys.filter((key) =>
+    !keys.some((other) => other.startsWith(`${key}.`) || other.startsWith(`${key}[`))
+  );
+}
+
 function root(): Schema {
   return z.toJSONSchema(configSchema, { io: "input" }) as Schema;
 }
