@@ -50,7 +50,9 @@ export class ServiceManager {
   #send(message: Message): void {
     const path = this.#path;
     if (path === undefined) return;
-    const lines = Object.entries(message).map(([key, value]) => `${key}=${oneLine(value)}`);
+    const lines = Object.entries(message).map(([key, value]) =>
+      `${key}=${String(value).split("\n", 1)[0]}`
+    );
     this.#sent = this.#sent.then(async () => {
       // Nobody can be sent to without a name of one's own; this one takes no file.
       this.#socket ??= Deno.listenDatagram({
@@ -67,10 +69,6 @@ export class ServiceManager {
       this.#log.warn("the service manager cannot be told", { reason: errorText(error) });
     });
   }
-}
-
-function oneLine(value: string | number): string {
-  return String(value).split("\n", 1)[0] ?? "";
 }
 
 /** What /proc/uptime counts in. */

@@ -42,12 +42,11 @@ function maskedValue(value: unknown, secrets: readonly string[]): unknown {
   if (typeof value === "string") return maskedText(value, secrets);
   if (Array.isArray(value)) return value.map((each) => maskedValue(each, secrets));
   if (typeof value !== "object" || value === null) return value;
-  return entries(value, (each, key) => isSecret(key, each) ? MASK : maskedValue(each, secrets));
-}
-
-/** What has no value hides nothing: `null`, `false` and the like say only that there is no secret. */
-function isSecret(key: string, value: unknown): boolean {
-  return isSecretName(key) && Boolean(value);
+  // What has no value hides nothing: `null`, `false` and the like say only that there is no secret.
+  return entries(
+    value,
+    (each, key) => each && isSecretName(key) ? MASK : maskedValue(each, secrets),
+  );
 }
 
 function maskedText(text: string, secrets: readonly string[]): string {

@@ -50,7 +50,7 @@ function traceIdOf(pathname: string): string {
 function storyLine({ traceId, endedAt, method, path, status, durationMs }: KeptStory): object {
   return {
     traceId,
-    time: timeText(endedAt - durationMs),
+    time: new Date(endedAt - durationMs).toISOString(),
     method,
     path,
     status,
@@ -123,10 +123,6 @@ function upstreamTold({ trip, upstreamFailure }: KeptStory): object | undefined 
     durationMs: durationMs === undefined ? undefined : thousandths(durationMs),
     failure: upstreamFailure,
   };
-}
-
-function timeText(ms: number): string {
-  return new Date(ms).toISOString();
 }
 
 function thousandths(ms: number): number {
