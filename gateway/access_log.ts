@@ -9,6 +9,7 @@ import type { Config } from "./config.ts";
 import type { UpstreamFailure } from "./errors.ts";
 import type { Exchange, HookStep } from "./exchange.ts";
 import type { Log } from "./log.ts";
+import type { EndedStory } from "./observe/stories.ts";
 import type { RequestSpan } from "./telemetry.ts";
 
 /** What is known of a request from its first moment. */
@@ -40,13 +41,6 @@ export interface Story {
   errorCode?: string;
 }
 
-/** How a request ended. */
-export interface Ending {
-  readonly story: Story;
-  readonly status: number;
-  readonly durationMs: number;
-}
-
 /** Longer values are cut: a line is for reading, and what one of these is a client may choose. */
 const MAX_VALUE_CHARS = 256;
 const MAX_PATH_CHARS = 1024;
@@ -64,27 +58,26 @@ export class AccessLog {
   }
 
   /** A client that left is a 499, a response that broke off says `cut` and the `failure` behind it. */
-  write({ request, url, traceId, peer }: Arrival, { story, status, durationMs }: Ending): void {
-    const { route, exchange, rejectedBy, failure, errorCode } = story;
-    const method = cut(request.method, MAX_VALUE_CHARS);
+  write({ request, url }: Arrival, story: EndedStory): void {
+    const { traceId, status, trip, route, clientAddr, rejectedBy, failure, user } = story;
+    const method = cut(story.method, MAX_VALUE_CHARS);
     const path = cut(story.path, MAX_PATH_CHARS);
-    const trip = exchange?.trip;
     this.#log.info(`${method} ${path} ${status}`, {
       traceId,
       method,
       path,
       status,
       bytes: story.sentBytes,
-      durationMs: tenths(durationMs),
+      durationMs: tenths(story.durationMs),
       upstreamMs: trip?.durationMs === undefined ? undefined : tenths(trip.durationMs),
-      pluginsMs: exchange && pluginTimes(exchange.steps),
+      pluginsMs: pluginTimes(story.steps),
       retries: trip && trip.attempts > 1 ? trip.attempts - 1 : undefined,
       route,
-      clientAddr: exchange?.facts.request.remoteAddr ?? peer,
+      clientAddr,
       rejectedBy,
-      error: status === 499 ? undefined : errorCode,
+      error: status === 499 ? undefined : story.error,
       ...(failure === undefined ? {} : { cut: true, failure }),
-      user: userId(exchange?.draft.user),
+      user,
       headers: this.#headersOf(request),
       query: this.#queryOf(url),
     });

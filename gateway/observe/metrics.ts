@@ -9,29 +9,14 @@
 
 import { Gauge, Registry } from "prom-client";
 import type { HookName } from "../../protocol/snapshot.ts";
-import type { UpstreamFailure } from "../errors.ts";
-import type { HookStep, UpstreamTrip } from "../exchange.ts";
+import type { HookStep } from "../exchange.ts";
 import { askedCounter, askedGauge, type Families, makeFamilies } from "./families.ts";
 import { addProcessMetrics } from "./process_metrics.ts";
+import type { EndedStory } from "./stories.ts";
 import type { Buckets, Count } from "./tallies.ts";
 
 /** Why an answer of an isolate is not taken. */
 export type DroppedAnswer = "late" | "double" | "unknown";
-
-/** One request that has ended. */
-export interface EndedRequest {
-  readonly method: string;
-  /** The `path` of its route, if it has one. */
-  readonly route: string | undefined;
-  readonly status: number;
-  readonly durationMs: number;
-  readonly sentBytes: number;
-  /** Refused because of `maxInFlight`. */
-  readonly isShed: boolean;
-  readonly steps: readonly HookStep[];
-  readonly trip: UpstreamTrip | undefined;
-  readonly upstreamFailure: UpstreamFailure | undefined;
-}
 
 /** What is asked for at a scrape. */
 export interface PluginFacts {
@@ -152,7 +137,7 @@ export class Metrics {
     this.#inFlight++;
   }
 
-  requestEnded(request: EndedRequest): void {
+  requestEnded(request: EndedStory): void {
     const { status, trip, upstreamFailure } = request;
     this.#inFlight--;
     const series = this.#route(request.route ?? NO_ROUTE);
@@ -167,7 +152,7 @@ export class Metrics {
     count.value++;
     series.duration.observe(request.durationMs / 1000);
     series.sentBytes.value += request.sentBytes;
-    if (request.isShed) this.#families.shed.labels().value++;
+    if (request.error === "overloaded") this.#families.shed.labels().value++;
     for (const step of request.steps) this.#hookEnded(step);
     if (trip?.durationMs !== undefined) series.upstream.observe(trip.durationMs / 1000);
     if (trip && trip.attempts > 1) series.retries.value += trip.attempts - 1;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AccessLog, type Arrival, type Ending, type Story, userId } from "../access_log.ts";
+import { type AccessLog, type Arrival, type Story, userId } from "../access_log.ts";
 import type { HookStep } from "../exchange.ts";
 import type { Metrics } from "./metrics.ts";
 import type { KeptStory, Stories } from "./stories.ts";
@@ -33,23 +33,10 @@ export class Observer {
   /** @param status 499 where the client left before it had its answer */
   ended(arrival: Arrival, story: Story, status: number): void {
     const { accessLog, metrics, stories } = this.#needs;
-    const { request } = arrival;
-    const durationMs = performance.now() - arrival.startedAt;
-    const { exchange } = story;
-    metrics.requestEnded({
-      method: request.method,
-      route: story.route,
-      status,
-      durationMs,
-      sentBytes: story.sentBytes,
-      isShed: story.errorCode === "overloaded",
-      steps: exchange?.steps ?? NO_STEPS,
-      trip: exchange?.trip,
-      upstreamFailure: story.upstreamFailure,
-    });
-    const ending = { story, status, durationMs };
-    accessLog.write(arrival, ending);
-    stories?.keep(storyOf(arrival, ending), arrival.url.length);
+    const told = storyOf(arrival, { story, status });
+    metrics.requestEnded(told);
+    accessLog.write(arrival, told);
+    stories?.keep(told, arrival.url.length);
     arrival.span?.end({
       ...story,
       requestId: arrival.traceId,
@@ -62,14 +49,13 @@ export class Observer {
 
 /** What there is to tell of a request that runs. */
 export function runningStory(arrival: Arrival, story: Story): KeptStory {
-  const durationMs = performance.now() - arrival.startedAt;
-  return storyOf(arrival, { story, status: undefined, durationMs });
+  return storyOf(arrival, { story, status: undefined });
 }
 
-function storyOf(
-  { request, traceId, peer }: Arrival,
-  { story, status, durationMs }: Omit<Ending, "status"> & { readonly status: number | undefined },
-): KeptStory {
+function storyOf<S extends number | undefined>(
+  { request, traceId, peer, startedAt }: Arrival,
+  { story, status }: { readonly story: Story; readonly status: S },
+): KeptStory & { readonly status: S } {
   const { path, route, exchange, sentBytes, rejectedBy, errorCode, failure } = story;
   return {
     traceId,
@@ -80,7 +66,7 @@ function storyOf(
     clientAddr: exchange?.facts.request.remoteAddr ?? peer,
     user: userId(exchange?.draft.user),
     status,
-    durationMs,
+    durationMs: performance.now() - startedAt,
     sentBytes,
     steps: exchange?.steps ?? NO_STEPS,
     trip: exchange?.trip,

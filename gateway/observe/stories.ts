@@ -35,6 +35,9 @@ export interface KeptStory {
   readonly upstreamFailure: UpstreamFailure | undefined;
 }
 
+/** Of one that has ended. */
+export type EndedStory = KeptStory & { readonly status: number };
+
 /** A hook; of what is too large to keep there are the fields that would be shown. */
 export type KeptStep = HookStep & { readonly fields?: LogFields };
 

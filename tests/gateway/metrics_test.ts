@@ -1,16 +1,24 @@
 import { assert, assertEquals } from "@std/assert";
 import type { HookStep } from "../../gateway/exchange.ts";
-import { type EndedRequest, Metrics } from "../../gateway/observe/metrics.ts";
+import { Metrics } from "../../gateway/observe/metrics.ts";
+import type { EndedStory } from "../../gateway/observe/stories.ts";
 
-const ENDED: EndedRequest = {
+const ENDED: EndedStory = {
+  traceId: "t",
+  endedAt: 0,
   method: "GET",
+  path: "/",
   route: "/*",
+  clientAddr: "",
+  user: undefined,
   status: 200,
   durationMs: 1,
   sentBytes: 0,
-  isShed: false,
   steps: [],
   trip: undefined,
+  rejectedBy: undefined,
+  error: undefined,
+  failure: undefined,
   upstreamFailure: undefined,
 };
 
@@ -23,7 +31,7 @@ const step = (changed: Partial<HookStep> = {}): HookStep => ({
 });
 
 /** The page after these requests. */
-async function pageOf(requests: readonly EndedRequest[]): Promise<string> {
+async function pageOf(requests: readonly EndedStory[]): Promise<string> {
   const metrics = new Metrics({ version: "0" });
   for (const each of requests) {
     metrics.requestBegan();
@@ -33,7 +41,7 @@ async function pageOf(requests: readonly EndedRequest[]): Promise<string> {
 }
 
 Deno.test("metrics: routes and plugins of years of reloads end in one series, and what comes is still counted", async () => {
-  const many = Array.from({ length: 1500 }, (_, at): EndedRequest => ({
+  const many = Array.from({ length: 1500 }, (_, at): EndedStory => ({
     ...ENDED,
     route: `/${at}`,
     steps: [step({ plugin: `${at}` })],
