@@ -48,6 +48,7 @@ export async function watchPlugins(
       }
       problem = "";
     } catch (error) {
+      if (signal.aborted) return; // what it copies into goes at the end
       // The folder may be away for a moment while it is replaced. What is loaded goes on serving.
       const { message } = pluginsDirError(pluginsDir, error);
       if (problem !== message) log.error("cannot read the plugins folder", { error: message });

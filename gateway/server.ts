@@ -174,7 +174,10 @@ export class Gateway {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#backoff.cancel();
-    await Promise.all([...this.#runtimes].map((runtime) => runtime.stop()));
+    const stopAll = () => Promise.all([...this.#runtimes].map((runtime) => runtime.stop()));
+    await stopAll();
+    await this.#changes; // what a reload was just about to make is there now, or never will be
+    await stopAll();
   }
 
   #newListeners(): Listeners {
@@ -234,11 +237,11 @@ export class Gateway {
       },
     });
     this.#runtimes.add(started);
-    const result = await started.start();
-    if (result.kind === "ready" && !this.#stopping) return started;
+    const result = this.#stopping ? undefined : await started.start();
+    if (result?.kind === "ready" && !this.#stopping) return started;
     void this.#end(started.stop(kept), started);
     throw new Error(
-      result.kind === "ready"
+      !result || result.kind === "ready"
         ? "the gateway is stopping"
         : `plugins did not load:\n${result.reason}`,
     );

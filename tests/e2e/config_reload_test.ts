@@ -392,3 +392,20 @@ Deno.test("reload: SIGTERM during one that waits for plugins ends all, and a SIG
   for (const pid of hosts ?? []) assert(!await isRunning(pid));
   assertEquals([...Deno.readDirSync(join(gateway.dir, "run"))], []);
 });
+
+Deno.test("reload: SIGTERM while another plugin host is being prepared leaves no folder behind", async () => {
+  await using upstream = echoUpstream();
+  const config = { routes: [{ path: "/*", upstream: upstream.url }] };
+  await using gateway = await testGateway({
+    config,
+    plugins: { ...PLUGINS, "data.txt": "x".repeat(40_000_000) },
+  });
+  const folders = () => [...Deno.readDirSync(join(gateway.dir, "run"))].length;
+  await writeConfig(gateway, { ...config, pluginPoolSize: 3 });
+  gateway.signal("SIGHUP");
+  await gateway.until(() => folders() === 2, { what: "the other private folder" });
+  gateway.signal("SIGTERM");
+  assertEquals((await gateway.status).code, 0);
+  assertEquals(folders(), 0);
+  assertEquals(gateway.logs.at(-1)?.message, "stopped");
+});
