@@ -22,7 +22,6 @@ import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
 import { HookChain, type Rejected, runtimeUnavailable } from "./hook_chain.ts";
 import { hookPlan } from "./hook_plan.ts";
-import { requestId } from "./identity.ts";
 import { accept, Intake } from "./intake.ts";
 import { type Listed, LiveList } from "./live_list.ts";
 import type { Log } from "./log.ts";
@@ -86,7 +85,7 @@ export class Handler {
     const arrival: Arrival = {
       request,
       url: request.url,
-      traceId: requestId(request.headers),
+      traceId: this.#intake.traceId(request),
       peer: info.remoteAddr.transport === "tcp" ? info.remoteAddr.hostname : "",
       startedAt: performance.now(),
       span: this.#needs.telemetry?.request(request.method),

@@ -4,13 +4,12 @@
  * @module
  */
 
-import ipaddr from "ipaddr.js";
 import { EdgeError } from "./errors.ts";
 
 export interface RequestHost {
   /** Lower-case, with the port where the client gave one: for `x-forwarded-host` and logs. */
   readonly host: string;
-  /** Lower-case, without port; an IPv6 address stands in brackets. */
+  /** Lower-case, without port; an IPv6 address stands in brackets, and in the one form in which routes name it. */
   readonly hostname: string;
   readonly port: number | undefined;
 }
@@ -69,16 +68,15 @@ function remember(field: string, host: RequestHost): RequestHost {
 /** @param value in lower case */
 function parseField(value: string): RequestHost {
   const match = value.length <= MAX_HOST_LENGTH ? HOST.exec(value) : null;
-  const hostname = match?.[1] ?? match?.[2];
-  if (!match || !hostname) throw badRequest("Host header is not valid");
-  if (hostname.startsWith("[") && !ipaddr.IPv6.isValid(hostname.slice(1, -1))) {
-    throw badRequest("Host header is not valid");
-  }
+  const name = match?.[1] ?? match?.[2];
+  if (!match || !name) throw badRequest("Host header is not valid");
+  const hostname = name.startsWith("[") ? URL.parse(`http://${name}`)?.hostname : name;
+  if (!hostname) throw badRequest("Host header is not valid");
   const port = match[3] === undefined ? undefined : Number(match[3]);
   if (port !== undefined && (port < 1 || port > 65535)) {
     throw badRequest("Host header is not valid");
   }
-  return { host: port === undefined ? hostname : `${hostname}:${port}`, hostname, port };
+  return { host: port === undefined ? name : `${name}:${port}`, hostname, port };
 }
 
 function badRequest(message: string): EdgeError {

@@ -17,11 +17,14 @@ import {
   type AddressMatcher,
   clientAddress,
   forwardedHeaders,
+  requestId,
   traceContext,
   trustedProxyMatcher,
 } from "./identity.ts";
 import { canonicalPath, encodedSlashRefused, isAsteriskForm, rawTarget } from "./path.ts";
 import { Router } from "./router.ts";
+
+const NO_FIELDS = new Headers();
 
 /** What a request asks for. */
 export interface Accepted {
@@ -49,12 +52,23 @@ export class Intake {
   readonly #strip: NameMatcher;
   readonly #isTrusted: AddressMatcher;
   readonly #ownsCors: boolean;
+  /** Whether what a client calls its request, and its trace, is continued. */
+  readonly #continues: { readonly id: boolean; readonly trace: boolean };
 
   constructor(config: Pick<Config, "routes" | "stripInboundHeaders" | "trustedProxies" | "cors">) {
     this.#router = new Router(config.routes);
     this.#strip = stripMatcher(config.stripInboundHeaders);
     this.#isTrusted = trustedProxyMatcher(config.trustedProxies);
     this.#ownsCors = config.cors !== "passthrough";
+    this.#continues = {
+      id: !this.#strip("x-request-id"),
+      trace: !this.#strip("traceparent"),
+    };
+  }
+
+  /** What the request is called from its beginning to its end. */
+  traceId({ headers }: Request): string {
+    return this.#continues.id ? requestId(headers) : crypto.randomUUID();
   }
 
   /** @throws {EdgeError} */
@@ -88,7 +102,7 @@ export class Intake {
       forwardedFor: headers.get("x-forwarded-for"),
       isTrusted: this.#isTrusted,
     });
-    const trace = traceContext(headers, span?.traceparent);
+    const trace = traceContext(this.#continues.trace ? headers : NO_FIELDS, span?.traceparent);
     const managed = forwardedHeaders({
       peer,
       client,

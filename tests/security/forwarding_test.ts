@@ -1,5 +1,5 @@
 /** Attack 11: who a client says that it is, and for whom it asks. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { assertRepelled } from "../support/attack.ts";
 import { attackTest } from "../support/attack_rows.ts";
 import { testGateway } from "../support/gateway.ts";
@@ -135,6 +135,29 @@ attackTest(
       },
     ),
 );
+
+Deno.test("a request id and a trace that stripInboundHeaders names are made anew, whoever sends them", async () => {
+  await using upstream = recordingUpstream();
+  await using gateway = await testGateway({
+    config: {
+      stripInboundHeaders: ["x-request-id", "Traceparent"],
+      trustedProxies: ["127.0.0.0/8"],
+      routes: [{ path: "/*", upstream: upstream.url, plugins: false }],
+    },
+  });
+  const trace = "0af7651916cd43dd8448eb211c80319c";
+  const { header } = await rawRequest(
+    gateway.port,
+    `GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nTraceparent: 00-${trace}-b7ad6b7169203331-01\r\nTracestate: a=b\r\n\r\n`,
+  );
+  const [seen] = upstream.requests;
+  assertMatch(header("x-request-id") ?? "", UUID);
+  assertEquals(seen?.header("x-request-id"), header("x-request-id"));
+  assertMatch(seen?.header("traceparent") ?? "", new RegExp(`^00-(?!${trace})[0-9a-f]{32}-`));
+  assertEquals(seen?.header("tracestate"), undefined);
+  const line = await gateway.waitForLog(({ path }) => path === "/");
+  assertEquals(line.traceId, header("x-request-id"));
+});
 
 Deno.test("no variable of Deno's makes the gateway take a client's word for its address, or encode what its upstream did not", async () => {
   await using upstream = recordingUpstream(() =>

@@ -116,6 +116,10 @@ const ROUTED: readonly (readonly [host: string, route: string])[] = [
   ["adminxexample.com", "/other"],
   ["evil-example.com", "/other"],
   ["[::1]", "/other"],
+  ["[2001:db8::a]", "/address"],
+  ["[2001:DB8:0:0::A]:8080", "/address"],
+  ["[2001:0db8::0.0.0.10]", "/address"],
+  ["[2001:db8::a0]", "/other"],
 ];
 
 attackTest(
@@ -126,12 +130,14 @@ attackTest(
       recordingUpstream(() => `HTTP/1.1 200 OK\r\ncontent-length: ${name.length}\r\n\r\n${name}`);
     await using admin = at("/admin");
     await using label = at("/label");
+    await using address = at("/address");
     await using other = at("/other");
     await using gateway = await testGateway({
       config: {
         routes: [
           { path: "/*", host: "admin.example.com", upstream: admin.url },
           { path: "/*", host: "*.example.com", upstream: label.url },
+          { path: "/*", host: "[2001:db8:0::000a]", upstream: address.url },
           { path: "/*", upstream: other.url },
         ].map((route) => ({ ...route, plugins: false })),
       },
