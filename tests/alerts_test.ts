@@ -12,7 +12,7 @@ import { readDoc } from "./support/prose.ts";
 interface Dashboard {
   readonly panels: readonly {
     readonly title: string;
-    readonly targets?: readonly { readonly expr: string }[];
+    readonly targets?: readonly { readonly expr: string; readonly legendFormat?: string }[];
   }[];
   readonly templating: { readonly list: readonly { readonly query?: string }[] };
 }
@@ -46,6 +46,37 @@ Deno.test("alerts and dashboard ask for metrics that exist, and the dashboard sh
   assert(asked.length > 60, `${asked.length}`);
   assertEquals(asked.filter((name) => !known.has(name)), [], "there is no such metric");
   assertEquals([...known].filter((name) => !shown.includes(name)), [], "not on the dashboard");
+});
+
+/** The labels that this text names: in groupings and matchers, and in what is written beside them. */
+function labelsIn(text: string): string[] {
+  const lists = [...text.matchAll(/\b(?:by|on|ignoring) \(([^)]*)\)/g)].flatMap(([, list = ""]) =>
+    list.split(", ")
+  );
+  const single = text.matchAll(/[{,](\w+)(?:=|!)|\{\{(\w+)\}\}|\$labels\.(\w+)/g);
+  return [...lists, ...[...single].map(([, ...names]) => names.find(Boolean) ?? "")];
+}
+
+Deno.test("alerts and dashboard name labels that their metrics have", async () => {
+  // `instance` and `job` are Prometheus' own; metrics of the parent have no labels.
+  const labels = new Map(
+    new Metrics({ version: "0" }).registry.getMetricsAsArray().map((metric) => [
+      metric.name,
+      (metric as unknown as { readonly labelNames: readonly string[] }).labelNames,
+    ]),
+  );
+  const { panels } = await dashboard();
+  const targets = panels.flatMap(({ targets = [] }) => targets)
+    .map(({ expr, legendFormat = "" }) => `${expr} ${legendFormat}`);
+  const alerts = (await readDoc("deploy/alerts.yml")).split("- alert: ").slice(1);
+  let named = 0;
+  for (const text of [...targets, ...alerts]) {
+    const known = familiesIn(text).flatMap((name) => labels.get(name) ?? []);
+    const own = labelsIn(text).filter((label) => !["instance", "job", "le"].includes(label));
+    assertEquals(own.filter((label) => !known.includes(label)), [], text);
+    named += own.length;
+  }
+  assert(named > 60, `${named}`);
 });
 
 /** Series by which an alert fires after 30 minutes, a value a minute: `a+bxn` begins with a and adds b, n times. */
