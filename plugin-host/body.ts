@@ -19,7 +19,7 @@ export function bodyBytes(body: BodyInfo): Uint8Array {
   if (body.kind === "none") return new Uint8Array(0);
   if (body.kind === "reference") {
     throw new TypeError(
-      `the body is ${body.ref}, over bodies.inlineLimitBytes or streamed: hooks see its metadata only`,
+      `the body is ${body.ref}, of which hooks see the metadata only: it is over bodies.inlineLimitBytes or a stream, or the plugins say readsBodies: false`,
     );
   }
   if (body.base64 === undefined) {

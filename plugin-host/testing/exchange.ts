@@ -130,12 +130,12 @@ export class TestExchange {
     return this.#draft;
   }
 
-  /** What a hook is shown. */
+  /** What a hook is shown. Where its plugin reads no bodies, and there is no other one, no body is waited for. */
   context(hook: HookName, { readsBodies }: { readonly readsBodies: boolean }): HookContext {
     const shown = <T extends { readonly body: BodyInfo }>(message: T): T =>
       readsBodies || message.body.kind !== "inline"
         ? message
-        : { ...message, body: { kind: "inline", sizeBytes: message.body.sizeBytes } };
+        : { ...message, body: reference(message.body.sizeBytes) };
     return {
       request: shown(this.#request),
       draft: this.#draft,

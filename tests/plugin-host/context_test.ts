@@ -115,7 +115,7 @@ Deno.test("a body reference shows its metadata and says why it cannot be read", 
     assertThrows(
       read,
       TypeError,
-      "the body is stream://3, over bodies.inlineLimitBytes or streamed",
+      "the body is stream://3, of which hooks see the metadata only: it is over bodies.inlineLimitBytes",
     );
   }
 });

@@ -1,12 +1,13 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import type { Plugin } from "conduit/plugin";
 import { createTestContext, type HookOutcome, runHook } from "conduit/testing";
 import { storyOf } from "../support/admin_pages.ts";
 import { type EchoUpstream, echoUpstream } from "../support/echo_upstream.ts";
 import { ROOT, type TestGateway, testGateway } from "../support/gateway.ts";
 import { canonicalPath } from "../../protocol/path.ts";
 import { programPlugin } from "../support/hook_programs.ts";
-import { ANSWER_BODY, ANSWERS, type Scene, scenes, UPSTREAM } from "../support/hook_scenes.ts";
+import { ANSWERS, BODIES, type Scene, scenes, UPSTREAM } from "../support/hook_scenes.ts";
 import { PATIENT } from "../support/patient.ts";
 
 const PLUGINS = ["001-first", "002-second"] as const;
@@ -28,6 +29,11 @@ function fieldLines(fields: Fields): string[] {
   ).sort();
 }
 
+/** Of those of a request `echoUpstream` keeps but the last `set-cookie`, which nobody sends. */
+function requestLines(fields: Readonly<Record<string, string | readonly string[]>>): string[] {
+  return fieldLines(Object.entries(fields)).filter((line) => !line.startsWith("set-cookie"));
+}
+
 /** What comes of a scene, as far as `conduit/testing` tells of it. */
 interface Outcome {
   readonly hooks: readonly (readonly [plugin: string, hook: string, action: string])[];
@@ -38,27 +44,36 @@ interface Outcome {
   readonly upstream: readonly string[] | undefined;
 }
 
-function requestOf({ programs, answer, method }: Scene) {
+function requestOf({ programs, answer, method, body }: Scene) {
   const headers = {
     "x-programs": encodeURIComponent(JSON.stringify(programs)),
     "x-answer": answer,
+    "x-body": String(BODIES.indexOf(body)),
     "x-field": "f",
     "x-list": 'a, "b, c"',
     "x-a": "client",
     "accept": "text/a",
     ...(method === "POST" ? { "content-type": "text/plain" } : {}),
   };
-  return { method, headers, ...(method === "POST" ? { body: "question" } : {}) };
+  return { method, headers, ...(method === "POST" ? { body } : {}) };
 }
 
-async function inTest(scene: Scene, upstreamUrl: string): Promise<Outcome> {
+async function inTest(
+  scene: Scene,
+  { upstreamUrl, cors, declared }: {
+    readonly upstreamUrl: string;
+    readonly cors: "passthrough" | undefined;
+    readonly declared: Partial<Plugin>;
+  },
+): Promise<Outcome> {
   const { onHookError } = scene;
   const { status, headers } = ANSWERS[scene.answer];
   const ctx = createTestContext({
+    ...(cors ? { cors } : {}),
     ...requestOf(scene),
     path: `/${onHookError}/x?q=1`,
     route: `/${onHookError}/*`,
-    response: { status, headers, body: isEmpty(scene) ? "" : ANSWER_BODY },
+    response: { status, headers, body: isEmpty(scene) ? "" : scene.body },
   });
   const hooks: Outcome["hooks"][number][] = [];
   const told: unknown[] = [];
@@ -67,7 +82,7 @@ async function inTest(scene: Scene, upstreamUrl: string): Promise<Outcome> {
   let last: HookOutcome | undefined;
   for (const hook of ["beforeRequest", "afterResponse"] as const) {
     for (const [index, plugin] of PLUGINS.entries()) {
-      last = await runHook(programPlugin(index), hook, ctx);
+      last = await runHook(programPlugin(index, declared), hook, ctx);
       hooks.push([plugin, hook, last.action]);
       aim(target, last);
       told.push(...toldOf(last, plugin, hook, onHookError));
@@ -117,18 +132,20 @@ function toldOf(
         hook,
         ...each,
       })),
-    ...(error ? [{ ...failed, error: `${error.name}: ${error.message}` }] : []),
+    ...(error ? [{ ...failed, error: errorLine(error) }] : []),
     ...(impossible ? [{ ...failed, reason: impossible.reason }] : []),
   ];
 }
 
-function clientOf({ response }: HookOutcome, { method }: Scene): readonly unknown[] {
+function clientOf({ response }: HookOutcome, { method, body: sent }: Scene): readonly unknown[] {
   if (!response) {
     const error = { code: "plugin_error", message: "a policy check failed", traceId: "test" };
     const lines = ["cache-control: no-store", "content-type: application/json"];
     return [500, lines, method === "HEAD" ? "" : JSON.stringify({ error })];
   }
-  return [response.status, fieldLines(Object.entries(response.headers)), response.body];
+  // What is not shown to hooks is the upstream's.
+  const { status, headers, body = sent } = response;
+  return [status, fieldLines(Object.entries(headers)), body];
 }
 
 /** Lays what one hook proposes over where the request goes. */
@@ -152,7 +169,7 @@ function upstreamOf(
   const url = forwarded?.startsWith(upstreamUrl) ? new URL(forwarded) : undefined;
   const at = url ? canonicalPath(url.pathname + url.search) : { path, query };
   const asked = at.path + (at.query && `?${at.query}`);
-  return [asked, ...fieldLines(Object.entries(upstreamHeaders))];
+  return [asked, ...requestLines(upstreamHeaders)];
 }
 
 function isEmpty({ method, answer }: Pick<Scene, "method" | "answer">): boolean {
@@ -184,19 +201,29 @@ async function inGateway(
       ...(record.error ? { error: errorLine(record.error) } : {}),
     })),
     client: [response.status, fieldLines(response.headers), body],
-    upstream: seen && [seen.target, ...fieldLines(Object.entries(seen.headers))],
+    upstream: seen && [seen.target, ...requestLines(seen.headers)],
   };
 }
 
+/** The number of a reference is the gateway's to choose. */
 function errorLine(error: unknown): string {
   const { name, message } = error as Error;
-  return `${name}: ${message}`;
+  return `${name}: ${message}`.replace(/stream:\/\/\d+/, "stream://1");
 }
 
-for (const hookDispatch of ["per-hook", "per-phase"]) {
-  Deno.test(`what conduit/testing tells of any hooks is what a gateway makes of them (${hookDispatch})`, async () => {
+const LIMITED = { readsBodies: false, readsHeaders: ["X-Programs", "x-field", "x-list"] };
+
+for (
+  const [hookDispatch, declared, cors] of [
+    ["per-hook", {}, undefined],
+    ["per-phase", {}, "passthrough"],
+    ["per-phase", LIMITED, undefined],
+  ] as const
+) {
+  const named = Object.keys(declared).join(", ");
+  Deno.test(`what conduit/testing tells of any hooks is what a gateway makes of them (${hookDispatch}${named && `, ${named}`})`, async () => {
     await using upstream = echoUpstream({
-      respond({ method, headers: { "x-answer": answer } }) {
+      respond({ method, headers: { "x-answer": answer, "x-body": body } }) {
         const { status, headers } = ANSWERS[answer as Scene["answer"]];
         const fields = Object.entries(headers).flatMap(([name, value]) =>
           [value].flat().map((each): [string, string] => [name, each])
@@ -204,7 +231,7 @@ for (const hookDispatch of ["per-hook", "per-phase"]) {
         return new Response(
           isEmpty({ method: method as "GET", answer: answer as Scene["answer"] })
             ? null
-            : new TextEncoder().encode(ANSWER_BODY),
+            : new TextEncoder().encode(BODIES[Number(body)]),
           { status, headers: fields },
         );
       },
@@ -218,6 +245,7 @@ for (const hookDispatch of ["per-hook", "per-phase"]) {
       config: {
         ...PATIENT,
         hookDispatch,
+        ...(cors ? { cors } : {}),
         log: { format: "json", level: "debug", pluginRecordsPerSecond: 0, pluginBytesPerSecond: 0 },
         routes: [route("continue"), route("reject")],
       },
@@ -225,7 +253,9 @@ for (const hookDispatch of ["per-hook", "per-phase"]) {
         "_programs.ts": await Deno.readTextFile(`${ROOT}/tests/support/hook_programs.ts`),
         ...Object.fromEntries(PLUGINS.map((name, index) => [
           `${name}.ts`,
-          `import { programPlugin } from "./_programs.ts";\nexport default programPlugin(${index});`,
+          `import { programPlugin } from "./_programs.ts";\nexport default programPlugin(${index}, ${
+            JSON.stringify(declared)
+          });`,
         ])),
       },
     });
@@ -236,10 +266,10 @@ for (const hookDispatch of ["per-hook", "per-phase"]) {
         const id = `scene-${asked++}`;
         assertEquals(
           await inGateway(scene, { gateway, upstream, id }),
-          await inTest(scene, upstream.url),
+          await inTest(scene, { upstreamUrl: upstream.url, cors, declared }),
         );
       }),
-      { numRuns: 150 },
+      { numRuns: 120 },
     );
   });
 }

@@ -59,10 +59,17 @@ Deno.test("a body is bytes, text, JSON, or a reference: by itself where it is ov
   await assertRejects(() => inHook(({ request }) => request.text(), { body: { reference: 9 } }));
 });
 
-Deno.test("a plugin that says readsBodies: false is shown none", async () => {
+Deno.test("a plugin that says readsBodies: false is shown none, and a reference as where no other plugin reads them", async () => {
   const plugin: Plugin = {
     readsBodies: false,
-    beforeRequest: (ctx) => void ctx.request.text(),
+    beforeRequest(ctx) {
+      assertEquals({ ...ctx.request.body }, {
+        kind: "reference",
+        ref: "stream://1",
+        sizeBytes: 1,
+      });
+      ctx.request.text();
+    },
     afterResponse: (ctx) => void ctx.response.text(),
   };
   const ctx = createTestContext({ body: "a", response: { body: "b" } });

@@ -67,13 +67,21 @@ export const ODD_VALUES: { readonly [name: string]: () => unknown } = {
   notANumber: () => ({ a: [NaN] }),
 };
 
-/** Runs the program at `index` of those that `x-programs` brings, percent-encoded JSON. */
-export function programPlugin(index: number): Plugin {
+/**
+ * Runs the program at `index` of those that `x-programs` brings, percent-encoded JSON.
+ *
+ * @param declared what else the plugin says of itself
+ */
+export function programPlugin(index: number, declared: Partial<Plugin> = {}): Plugin {
   const hook = (name: keyof HookProgram) => (ctx: GatewayContext) => {
     const programs = JSON.parse(decodeURIComponent(ctx.request.header("x-programs") ?? ""));
     return run(ctx, programs[index][name]) as void;
   };
-  return { beforeRequest: hook("beforeRequest"), afterResponse: hook("afterResponse") };
+  return {
+    ...declared,
+    beforeRequest: hook("beforeRequest"),
+    afterResponse: hook("afterResponse"),
+  };
 }
 
 function run(ctx: GatewayContext, steps: readonly Step[]): unknown {
@@ -109,17 +117,23 @@ function decoded(arg: unknown): unknown {
   return isOdd ? ODD_VALUES[arg.odd as string]?.() : arg;
 }
 
+/** The number of a reference is the gateway's to choose. */
+function bodySeen(message: Pick<GatewayContext["request"], "body" | "text">): unknown[] {
+  const { kind } = message.body;
+  const sizeBytes = kind === "none" ? 0 : message.body.sizeBytes;
+  return [kind, sizeBytes, ...kind === "inline" ? [message.text().slice(0, 100)] : []];
+}
+
 /** All that a hook is shown, as the value of a field. */
 function seen({ request, response, user, state }: GatewayContext): string {
   const told = [
     [request.method, request.path, request.query, [...request.searchParams()], request.route],
-    [request.header("X-Field"), request.headerValues("x-list"), request.body, request.text()],
+    [request.header("X-Field"), request.headerValues("x-list"), ...bodySeen(request)],
     [
       response.status,
       Object.entries(response.headers).filter(([name]) => name !== "date").sort(),
-      response.body,
+      ...bodySeen(response),
     ],
-    response.body.kind === "inline" ? response.text().slice(0, 100) : undefined,
     [user, Object.entries(state).sort()],
   ];
   return encodeURIComponent(JSON.stringify(told).toWellFormed());

@@ -13,6 +13,8 @@ export interface Scene {
   readonly method: "GET" | "POST" | "HEAD";
   readonly onHookError: "continue" | "reject";
   readonly answer: keyof typeof ANSWERS;
+  /** Of the answer, and of what a POST brings. */
+  readonly body: string;
 }
 
 /** Stands for the address of the upstream, where a forward is allowed to go. */
@@ -26,7 +28,9 @@ export const ANSWERS = {
   missing: { status: 404, headers: { "content-type": "application/json" } },
   part: { status: 206, headers: { "content-range": "bytes 0-1/5", "content-type": "a/b" } },
 } as const;
-export const ANSWER_BODY = '{"a":1}';
+
+/** The last one is over the inline limit. */
+export const BODIES = ['{"a":1}', "no JSON", "x".repeat(70_000)] as const;
 
 const one = (...values: readonly unknown[]) => fc.constantFrom(...values);
 const text = one(...'a|1, 2||é|ÿ|😀|a b| a|a |a\tb|a\rb|\nb|\0|"b, c",|__proto__|%2e'.split("|"));
@@ -79,6 +83,8 @@ const step = fc.oneof(
   call(1, "reject", status, value, headers),
   call(1, "throw return", value),
   call(1, "wait"),
+  call(1, "request.text request.json request.bytes response.text response.json response.bytes"),
+  call(1, "request.header request.headerValues response.header", name),
   call(4, "see", one("1", "2")),
 );
 // What waits within `try` may end after its hook, and where a line of the log stands that comes so late nobody says.
@@ -99,5 +105,6 @@ export const scenes: fc.Arbitrary<Scene> = fc.record({
   programs: fc.tuple(program, program),
   method: fc.constantFrom("GET", "POST", "HEAD"),
   onHookError: fc.constantFrom("continue", "reject"),
+  body: fc.constantFrom(...BODIES),
   answer: fc.constantFrom(...Object.keys(ANSWERS) as (keyof typeof ANSWERS)[]),
 });
