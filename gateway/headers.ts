@@ -7,6 +7,7 @@
  */
 
 import { plainName } from "../protocol/headers.ts";
+import { CONNECTION_FIELDS, SET_BY_GATEWAY } from "../protocol/mutation_rules.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 
 /**
@@ -14,30 +15,16 @@ import type { HeaderMap } from "../protocol/snapshot.ts";
  * `HTTP_PROXY` (httpoxy).
  */
 const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
+  ...CONNECTION_FIELDS,
   "proxy",
   "proxy-authenticate",
   "proxy-authentication-info",
   "proxy-authorization",
   "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
 ]);
 
 /** What the gateway makes itself for the upstream: the framing, the target, and `identity.ts`. */
-const SET_BY_GATEWAY = new Set([
-  "content-length",
-  "expect",
-  "forwarded",
-  "host",
-  "traceparent",
-  "tracestate",
-  "x-real-ip",
-  "x-request-id",
-]);
+const MADE_HERE = new Set([...SET_BY_GATEWAY.upstream, "content-length", "expect", "host"]);
 
 /** Decides on a field name as `plainName` gives it. */
 export type NameMatcher = (name: string) => boolean;
@@ -98,7 +85,7 @@ function clientName(name: string): string | null {
   const known = clientNames.get(name);
   if (known !== undefined) return known;
   const plain = plainName(name);
-  const isDropped = HOP_BY_HOP.has(plain) || SET_BY_GATEWAY.has(plain) ||
+  const isDropped = HOP_BY_HOP.has(plain) || MADE_HERE.has(plain) ||
     plain.startsWith("x-forwarded-");
   const found = isDropped ? null : plain;
   // Clients choose the names: what is kept of them is bounded.

@@ -23,7 +23,8 @@ export interface Denial {
  */
 export type HeaderSide = "upstream" | "response";
 
-const HOP_BY_HOP = new Set([
+/** One connection's own affair (RFC 9110 §7.6.1), beside all that begins with `proxy-`. */
+export const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
   "connection",
   "keep-alive",
   "te",
@@ -33,7 +34,7 @@ const HOP_BY_HOP = new Set([
 ]);
 
 /** What the gateway itself makes of a request's identity, after all plugins. */
-const SET_BY_GATEWAY: Readonly<Record<HeaderSide, ReadonlySet<string>>> = {
+export const SET_BY_GATEWAY: Readonly<Record<HeaderSide, ReadonlySet<string>>> = {
   upstream: new Set(["forwarded", "x-request-id", "x-real-ip", "traceparent", "tracestate"]),
   response: new Set(["forwarded", "x-request-id"]),
 };
@@ -65,7 +66,7 @@ export function deniedHeader(
   { ownsCors = false }: { readonly ownsCors?: boolean } = {},
 ): string | null {
   const plain = plainName(name);
-  if (HOP_BY_HOP.has(plain) || plain.startsWith("proxy-")) {
+  if (CONNECTION_FIELDS.has(plain) || plain.startsWith("proxy-")) {
     return `"${name}" belongs to one connection`;
   }
   if (plain === "content-length") return `"${name}" follows from the body`;
