@@ -116,7 +116,6 @@ Deno.test("access log: a client that leaves in the middle is a 499 with the byte
       })())),
   });
   await using gateway = await testGateway({
-    plugins: {},
     config: { routes: [{ path: "/*", upstream: upstream.url }] },
   });
   const leaving = new AbortController();
@@ -142,7 +141,6 @@ Deno.test("access log: a connection that the upstream closed meanwhile is a retr
     if (upstream.connections.length === 1) await conn.readRequest(); // and no answer
   });
   await using gateway = await testGateway({
-    plugins: {},
     config: { routes: [{ path: "/a", upstream: upstream.url }] },
   });
   await ask(gateway, "/a");
@@ -162,7 +160,6 @@ Deno.test("access log: attack 31: what a client puts into named headers and para
   for (const format of ["json", "text"]) {
     await using upstream = echoUpstream();
     await using gateway = await testGateway({
-      plugins: {},
       config: {
         log: { format, requestHeaders: ["user-agent"], queryParameters: ["q", "__proto__"] },
         routes: [{ path: "/*", upstream: upstream.url }],
@@ -191,7 +188,6 @@ Deno.test("access log: attack 31: what a client puts into named headers and para
 Deno.test("access log: long values are cut, so that no client fills a disk with one line", async () => {
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
-    plugins: {},
     config: {
       log: { format: "json", requestHeaders: ["user-agent"], queryParameters: ["q"] },
       routes: [{ path: "/*", upstream: upstream.url }],

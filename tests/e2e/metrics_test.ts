@@ -113,7 +113,6 @@ Deno.test("metrics: each request, hook and upstream is counted once, by what bec
 Deno.test("metrics: no client makes a label: methods and paths that it invents share one value", async () => {
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
-    plugins: {},
     config: { routes: [{ path: "/a/*", upstream: upstream.url }] },
   });
   await ask(gateway, "/a/x");
@@ -135,7 +134,6 @@ Deno.test("metrics: no client makes a label: methods and paths that it invents s
 Deno.test("metrics: requests under way are in flight, and what is over maxInFlight is shed", async () => {
   await using upstream = silentUpstream();
   await using gateway = await testGateway({
-    plugins: {},
     config: { maxInFlight: 2, routes: [{ path: "/*", upstream: upstream.url }] },
   });
   const held = [ask(gateway, "/1"), ask(gateway, "/2")];

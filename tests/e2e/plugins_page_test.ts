@@ -106,7 +106,6 @@ Deno.test("/plugins says that nothing runs while the plugins of conduit dev do n
 
 Deno.test("/config is the effective configuration, and no secret is on it", async () => {
   await using gateway = await testGateway({
-    plugins: {},
     config: {
       pluginConfig: {
         "001-a": { apiKey: "hunter2", region: "eu", dsn: "db://u:${DB_PASSWORD}@h/${REGION}" },

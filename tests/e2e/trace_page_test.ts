@@ -156,7 +156,6 @@ Deno.test("/trace/<id> tells what each plugin proposed, what was denied, how lon
 Deno.test("/trace/<id> keeps the requests of a client that repeats its id apart, the latest first, and knows no others", async () => {
   await using upstream = echoUpstream();
   await using gateway = await testGateway({
-    plugins: {},
     config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
   });
   for (const path of ["/first", "/second"]) {
