@@ -14,7 +14,7 @@ import type {
   Json,
 } from "../protocol/snapshot.ts";
 import { bodyBytes, bodyJson, bodyMetadata, bodyText, draftBodyInfo, toDraftBody } from "./body.ts";
-import { responseFields, responseStatus } from "../protocol/headers.ts";
+import { FIELDS_OF_BODY, responseFields, responseStatus } from "../protocol/headers.ts";
 import { HeaderBuilder, joinedHeaders, listValues } from "./headers.ts";
 import { asText } from "./json.ts";
 import type { ResponseBuilder, UpstreamBuilder } from "./mod.ts";
@@ -140,6 +140,7 @@ export class ResponseDraft implements ResponseBuilder {
     const { draft, isJson } = toDraftBody(body);
     this.#change(() => {
       this.#body = draft;
+      this.#headers.withdraw(FIELDS_OF_BODY);
       if (isJson) this.#headers.set("content-type", "application/json");
     });
   }

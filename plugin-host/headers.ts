@@ -50,6 +50,8 @@ export function listValues(name: string, value: Value | undefined): string[] {
 export class HeaderBuilder {
   readonly #base: HeaderOverrides;
   #changed: Record<string, HeaderChange> | undefined;
+  /** The fields that this hook itself changed. */
+  #own: Set<string> | undefined;
 
   constructor(overrides: HeaderOverrides) {
     this.#base = overrides;
@@ -61,16 +63,28 @@ export class HeaderBuilder {
 
   set(name: string, value: string): void {
     const key = fieldName(name);
-    this.#changes[key] = fieldValue(key, value);
+    this.#put(key, fieldValue(key, value));
   }
 
   append(name: string, value: string): void {
     const key = fieldName(name);
-    this.#changes[key] = appended(this.#changes[key], fieldValue(key, value));
+    this.#put(key, appended(this.#changes[key], fieldValue(key, value)));
   }
 
   delete(name: string): void {
-    this.#changes[fieldName(name)] = [];
+    this.#put(fieldName(name), []);
+  }
+
+  /** Takes back what earlier hooks proposed for these fields. */
+  withdraw(names: readonly string[]): void {
+    for (const name of names) {
+      if (Object.hasOwn(this.#base, name) && !this.#own?.has(name)) delete this.#changes[name];
+    }
+  }
+
+  #put(key: string, change: HeaderChange): void {
+    this.#changes[key] = change;
+    (this.#own ??= new Set()).add(key);
   }
 
   get #changes(): Record<string, HeaderChange> {

@@ -25,9 +25,12 @@ const OF_THE_OLD_BODY: HeaderOverrides = {
   "last-modified": [],
 };
 
+/** Their names: also what an earlier plugin proposed for them goes where another one sets a body. */
+export const FIELDS_OF_BODY = Object.keys(OF_THE_OLD_BODY);
+
 /** What one answer says of its body, and no other answer. */
 const OF_ONE_BODY = new Set([
-  ...Object.keys(OF_THE_OLD_BODY),
+  ...FIELDS_OF_BODY,
   "content-disposition",
   "content-language",
   "content-location",

@@ -63,6 +63,36 @@ for (const hook of ["beforeRequest", "afterResponse"]) {
   });
 }
 
+Deno.test("a body that a plugin sets in place of another plugin's takes away what that one said of its own", async () => {
+  await using upstream = recordingUpstream();
+  await using gateway = await gatewayTo(upstream, {
+    "001-compress.ts": `export default { afterResponse({ response }) {
+      response.setBody("as if it were compressed");
+      response.setHeader("content-encoding", "gzip");
+      response.appendHeader("content-digest", "sha-256=:AAAA:");
+      response.setHeader("x-other", "1");
+    } };`,
+    "002-replace.ts": `export default { afterResponse({ response, request }) {
+      if (request.query === "keep") return;
+      if (request.query === "own") response.setHeader("content-encoding", "gzip");
+      response.setBody("another");
+      if (request.query === "later") response.setHeader("content-encoding", "gzip");
+    } };`,
+  });
+  for (
+    const [query, text, encoding, digest] of [
+      ["keep", "as if it were compressed", "gzip", "sha-256=:AAAA:"],
+      ["", "another", undefined, undefined],
+      ["own", "another", "gzip", undefined],
+      ["later", "another", "gzip", undefined],
+    ] as const
+  ) {
+    const answer = await rawRequest(gateway.port, get(`/?${query}`));
+    const fields = ["content-encoding", "content-digest", "x-other"].map(answer.header);
+    assertEquals([answer.text, ...fields], [text, encoding, digest, "1"], query);
+  }
+});
+
 /** Status and fields of one answer by HTTP/2, where a length that is not that of the body breaks the stream (RFC 9113 §8.1.1). */
 async function http2Answer(url: string, path: string): Promise<Record<string, unknown>> {
   const session = connect(url);
