@@ -41,7 +41,8 @@ const ACCEPT_AGAIN_MS = 100;
 
 export class PluginSocket {
   readonly path: string;
-  readonly #listener: Deno.UnixListener;
+  #listener: Deno.UnixListener | undefined;
+  #accepting: Promise<void>;
   readonly #options: ConnectionOptions;
   readonly #log: Log;
   readonly #hosts = new Map<string, Admit>();
@@ -54,9 +55,24 @@ export class PluginSocket {
     this.path = path;
     this.#options = options;
     this.#log = log;
-    this.#listener = Deno.listen({ transport: "unix", path });
-    Deno.chmodSync(path, 0o600);
-    void this.#accept();
+    this.#listener = listen(path);
+    this.#accepting = this.#accept(this.#listener);
+  }
+
+  /**
+   * Makes the socket anew, where somebody has taken its file away. Connections that stand go on.
+   *
+   * @throws {Error} where it cannot be made
+   */
+  async listenAgain(): Promise<void> {
+    const old = this.#listener;
+    this.#listener = undefined;
+    old?.close();
+    // Deno takes away whatever has the socket's name when the last that uses it ends, and that must not be the new one.
+    await this.#accepting;
+    if (this.#closed) return;
+    this.#listener = listen(this.path);
+    this.#accepting = this.#accept(this.#listener);
   }
 
   /** From now on a `hello` with this secret is handed to `admit`. */
@@ -72,17 +88,17 @@ export class PluginSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#listener.close();
+    this.#listener?.close();
     for (const connection of this.#connections) connection.close();
   }
 
-  async #accept(): Promise<void> {
+  async #accept(listener: Deno.UnixListener): Promise<void> {
     for (let problem = ""; !this.#closed;) {
       try {
-        void this.#serve(await this.#listener.accept());
+        void this.#serve(await listener.accept());
         problem = "";
       } catch (error) {
-        if (this.#closed) return;
+        if (this.#closed || listener !== this.#listener) return;
         // Most often there are no descriptors left (EMFILE, accept(2)); who wants to connect waits until there are.
         const reason = errorText(error);
         if (reason !== problem) this.#log.error("the plugin socket cannot accept", { reason });
@@ -141,4 +157,10 @@ export class PluginSocket {
     if (reason !== this.#refusal) this.#log.warn("a plugin host service is refused", { reason });
     this.#refusal = reason;
   }
+}
+
+function listen(path: string): Deno.UnixListener {
+  const listener = Deno.listen({ transport: "unix", path });
+  Deno.chmodSync(path, 0o600);
+  return listener;
 }

@@ -15,11 +15,11 @@ import type { HostChild } from "../host_process.ts";
 import { ListenError, removeStaleSocket } from "../listen.ts";
 import { errorText } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { PluginFiles } from "../plugin_files.ts";
+import { exists, type PluginFiles } from "../plugin_files.ts";
 import { type Peer, type PeerConnection, PluginSocket } from "../plugin_socket.ts";
 import { pluginHosts } from "../sandbox.ts";
-import { LATE, within } from "../waiting.ts";
-import { removeSecret, writeSecret } from "./secret_file.ts";
+import { LATE, pause, within } from "../waiting.ts";
+import { areThere, removeSecret, writeSecret } from "./secret_file.ts";
 
 export interface ExternalHostsOptions extends ConnectionOptions {
   readonly log: Log;
@@ -37,6 +37,8 @@ export interface FromNewService {
 
 /** How long the service may take to confirm that a host is killed. */
 const KILL_CONFIRM_MS = 1000;
+/** How often socket and secret are looked for. */
+const SOCKET_POLL_MS = 1000;
 
 const AWAY = "no plugin host service is connected; start `conduit host`";
 
@@ -50,6 +52,7 @@ export class ExternalHosts {
   #arrived = Promise.withResolvers<void>();
   readonly #watchers = new Set<OnFiles>();
   #lastHost = 0;
+  #secret = "";
   #closed = false;
 
   private constructor(socket: PluginSocket, options: ExternalHostsOptions) {
@@ -62,8 +65,8 @@ export class ExternalHosts {
     try {
       await removeStaleSocket(path);
       const hosts = new ExternalHosts(new PluginSocket(path, options), options);
-      const secret = await writeSecret(path);
-      hosts.socket.expect(secret, (hello, connection) => hosts.#admit(hello, connection));
+      await hosts.#giveSecret();
+      void hosts.#keepSocket();
       return hosts;
     } catch (error) {
       const reason = error instanceof Deno.errors.AddrInUse
@@ -151,6 +154,43 @@ export class ExternalHosts {
     await removeSecret(this.socket.path);
   }
 
+  async #giveSecret(): Promise<void> {
+    const before = this.#secret;
+    this.#secret = await writeSecret(this.socket.path);
+    this.socket.expect(this.#secret, (hello, connection) => this.#admit(hello, connection));
+    this.socket.forget(before);
+  }
+
+  /** What cleans up may take socket and secret away: then no host, no isolate and no service could connect any more. */
+  async #keepSocket(): Promise<void> {
+    const { log } = this.#options;
+    for (let problem: string | undefined; !this.#closed;) {
+      await pause(SOCKET_POLL_MS);
+      const { path } = this.socket;
+      if (this.#closed || await areThere(path)) continue;
+      if (problem === undefined) {
+        log.error("the plugin socket is gone; it is made anew", { socket: path });
+        problem = "";
+      }
+      try {
+        if (!await exists(path)) await this.socket.listenAgain();
+        await this.#giveSecret();
+        log.info("the plugin socket is there again", { socket: path });
+        problem = undefined;
+        // What was saved meanwhile has not loaded.
+        if (this.#files) this.#tell(this.#files);
+      } catch (error) {
+        const reason = errorText(error);
+        if (reason !== problem) log.error("the plugin socket cannot be made anew", { reason });
+        problem = reason;
+      }
+    }
+  }
+
+  #tell(files: PluginFiles, how?: FromNewService): void {
+    for (const onFiles of this.#watchers) onFiles(files, how);
+  }
+
   #admit(hello: Hello, connection: PeerConnection): Peer | string {
     const { log, version } = this.#options;
     if (hello.role !== "service") return "this secret is for a plugin host service";
@@ -172,8 +212,7 @@ export class ExternalHosts {
             const how = isAnew ? { isAnew, lastGood } as const : undefined;
             isAnew = false;
             this.#arrived.resolve();
-            for (const onFiles of this.#watchers) onFiles(files, how);
-            return;
+            return this.#tell(files, how);
           }
           case "host_ended":
             return this.#ended(message.host, message.reason);

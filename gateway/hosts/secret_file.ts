@@ -5,6 +5,8 @@
  * @module
  */
 
+import { exists } from "../plugin_files.ts";
+
 /** Where the secret for the socket at `path` lies. */
 function secretPath(path: string): string {
   return `${path}.secret`;
@@ -18,6 +20,11 @@ export async function writeSecret(path: string): Promise<string> {
   await Deno.writeTextFile(draft, secret, { createNew: true, mode: 0o600 });
   await Deno.rename(draft, secretPath(path));
   return secret;
+}
+
+/** Whether socket and secret lie where a service looks for them. */
+export async function areThere(path: string): Promise<boolean> {
+  return await exists(path) && await exists(secretPath(path));
 }
 
 export async function removeSecret(path: string): Promise<void> {
