@@ -3,6 +3,7 @@ import { join } from "@std/path";
 import { scratch } from "./support/conduit.ts";
 import { echoUpstream } from "./support/echo_upstream.ts";
 import { ROOT } from "./support/gateway.ts";
+import { lines } from "./support/lines.ts";
 
 const UNITS = ["conduit.service", "conduit-host.service"] as const;
 
@@ -135,28 +136,23 @@ Deno.test({
     }).spawn();
     let pid = 0;
     let reloaded = false;
-    let rest = "";
     let log = "";
-    for await (const text of traced.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        log += `${line}\n`;
-        const { message, address, pid: its, changed } = JSON.parse(line);
-        if (message === "listening") {
-          pid = its;
-          const response = await fetch(`http://${address}/`, { method: "POST", body: "x" });
-          await response.body?.cancel();
-          assertEquals(response.status, 299);
-          const file = join(dir.path, "conduit.config.json");
-          const config = JSON.parse(await Deno.readTextFile(file));
-          await Deno.writeTextFile(file, JSON.stringify({ ...config, pluginPoolSize: 2 }));
-        }
-        if (message === "ready") Deno.kill(pid, "SIGHUP");
-        if (changed !== undefined) {
-          reloaded = true;
-          Deno.kill(pid, "SIGTERM");
-        }
+    for await (const line of lines(traced.stdout)) {
+      log += `${line}\n`;
+      const { message, address, pid: its, changed } = JSON.parse(line);
+      if (message === "listening") {
+        pid = its;
+        const response = await fetch(`http://${address}/`, { method: "POST", body: "x" });
+        await response.body?.cancel();
+        assertEquals(response.status, 299);
+        const file = join(dir.path, "conduit.config.json");
+        const config = JSON.parse(await Deno.readTextFile(file));
+        await Deno.writeTextFile(file, JSON.stringify({ ...config, pluginPoolSize: 2 }));
+      }
+      if (message === "ready") Deno.kill(pid, "SIGHUP");
+      if (changed !== undefined) {
+        reloaded = true;
+        Deno.kill(pid, "SIGTERM");
       }
     }
     assertEquals([(await traced.status).code, reloaded], [0, true], log);

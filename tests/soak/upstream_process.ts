@@ -5,6 +5,7 @@
  * @module
  */
 
+import { jsonLines } from "../../protocol/json_lines.ts";
 import type { FlappyMode, UpstreamCommand, UpstreamCounts } from "./upstream.ts";
 import { Wire, type WireHead } from "./wire.ts";
 
@@ -96,14 +97,9 @@ const flappyPort = (listener.addr as Deno.NetAddr).port;
 void accept(listener, true);
 say({ steady: (steady.addr as Deno.NetAddr).port, flappy: flappyPort });
 
-let rest = "";
-for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-  const lines = (rest + text).split("\n");
-  rest = lines.pop() ?? "";
-  for (const line of lines) {
-    const { mode }: UpstreamCommand = JSON.parse(line);
-    if (mode) setMode(mode);
-    say(counts satisfies UpstreamCounts);
-  }
+for await (const command of jsonLines(Deno.stdin.readable)) {
+  const { mode } = command as UpstreamCommand;
+  if (mode) setMode(mode);
+  say(counts satisfies UpstreamCounts);
 }
 Deno.exit(0);

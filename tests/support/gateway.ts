@@ -6,6 +6,7 @@
 
 import { fromFileUrl, join } from "@std/path";
 import { HEAP_FLAG } from "../../gateway/sandbox.ts";
+import { lines } from "./lines.ts";
 import { until } from "./until.ts";
 
 export const ROOT = fromFileUrl(new URL("../../", import.meta.url));
@@ -280,7 +281,8 @@ export class TestGateway implements AsyncDisposable {
   }
 }
 
-function parseLine(line: string): LogLine {
+/** A record as JSON, or whatever else the line is: text, or the beginning of a record by a process that was killed. */
+export function parseLine(line: string): LogLine {
   try {
     return JSON.parse(line);
   } catch {
@@ -289,19 +291,6 @@ function parseLine(line: string): LogLine {
     );
     return { ...fields, level: "text", message: line };
   }
-}
-
-async function* lines(
-  stream: ReadableStream<Uint8Array>,
-  signal?: AbortSignal,
-): AsyncGenerator<string> {
-  let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream(), signal && { signal })) {
-    const parts = (rest + text).split("\n");
-    rest = parts.pop() ?? "";
-    yield* parts;
-  }
-  if (rest !== "") yield rest;
 }
 
 /** Whether a process runs (a zombie does not). */

@@ -5,7 +5,8 @@
  */
 
 import { join } from "@std/path";
-import { type LogLine, type Program, ROOT, type TestGateway } from "./gateway.ts";
+import { type LogLine, parseLine, type Program, ROOT, type TestGateway } from "./gateway.ts";
+import { lines } from "./lines.ts";
 import { descendants } from "./proc.ts";
 
 export class HostServiceProcess implements AsyncDisposable {
@@ -77,16 +78,9 @@ export class HostServiceProcess implements AsyncDisposable {
 
   async #read(): Promise<void> {
     const errors = (async () => {
-      for await (const text of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
-        this.#stderr += text;
-      }
+      for await (const line of lines(this.#process.stderr)) this.#stderr += `${line}\n`;
     })();
-    let rest = "";
-    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      this.logs.push(...lines.map((line) => JSON.parse(line)));
-    }
+    for await (const line of lines(this.#process.stdout)) this.logs.push(parseLine(line));
     await errors;
   }
 }
