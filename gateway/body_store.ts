@@ -5,6 +5,7 @@
  * @module
  */
 
+import { isEventStream } from "../protocol/headers.ts";
 import type { BodyInfo, HeaderMap } from "../protocol/snapshot.ts";
 import { ClientGone, EdgeError, errorText } from "./errors.ts";
 
@@ -93,7 +94,7 @@ export async function captureAnswer(
   { headers, body }: { readonly headers: HeaderMap; readonly body: Body },
   { limitBytes, withinMs }: Required<CaptureLimits>,
 ): Promise<void> {
-  if (/^text\/event-stream\s*(?:;|$)/i.test(String(headers["content-type"] ?? ""))) return;
+  if (isEventStream(headers)) return;
   await body.capture(body.declaredBytes === undefined ? { limitBytes, withinMs } : { limitBytes });
 }
 

@@ -7,24 +7,8 @@
  */
 
 import { plainName } from "../protocol/headers.ts";
-import { CONNECTION_FIELDS, SET_BY_GATEWAY } from "../protocol/mutation_rules.ts";
+import { isDroppedFromAnswers, isDroppedFromClients } from "../protocol/mutation_rules.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
-
-/**
- * One connection's own affair (RFC 9110 §7.6.1, §11.7), and `proxy`, which CGI turns into
- * `HTTP_PROXY` (httpoxy).
- */
-const HOP_BY_HOP = new Set([
-  ...CONNECTION_FIELDS,
-  "proxy",
-  "proxy-authenticate",
-  "proxy-authentication-info",
-  "proxy-authorization",
-  "proxy-connection",
-]);
-
-/** What the gateway makes itself for the upstream: the framing, the target, and `identity.ts`. */
-const MADE_HERE = new Set([...SET_BY_GATEWAY.upstream, "content-length", "expect", "host"]);
 
 /** Decides on a field name as `plainName` gives it. */
 export type NameMatcher = (name: string) => boolean;
@@ -85,9 +69,7 @@ function clientName(name: string): string | null {
   const known = clientNames.get(name);
   if (known !== undefined) return known;
   const plain = plainName(name);
-  const isDropped = HOP_BY_HOP.has(plain) || MADE_HERE.has(plain) ||
-    plain.startsWith("x-forwarded-");
-  const found = isDropped ? null : plain;
+  const found = isDroppedFromClients(plain) ? null : plain;
   // Clients choose the names: what is kept of them is bounded.
   if (name.length > MAX_NAME_LENGTH) return found;
   if (clientNames.size >= MAX_CLIENT_NAMES) clientNames.clear();
@@ -97,8 +79,7 @@ function clientName(name: string): string | null {
 
 /**
  * What goes further of an upstream's fields, names in lower case, fields that came more than once
- * as arrays in their order. `content-length` is left out: it follows from the body that is written
- * in the end.
+ * as arrays in their order.
  */
 export function responseHeaderMap(pairs: readonly (readonly [string, string])[]): HeaderMap {
   const map = newHeaderMap();
@@ -111,7 +92,7 @@ export function responseHeaderMap(pairs: readonly (readonly [string, string])[])
   const named = connectionNames(connection);
   for (const [given, value] of pairs) {
     const name = given.toLowerCase();
-    if (HOP_BY_HOP.has(name) || name === "content-length" || named?.has(name)) continue;
+    if (isDroppedFromAnswers(name) || named?.has(name)) continue;
     add(map, name, value);
   }
   return map;

@@ -40,6 +40,11 @@ const OF_ONE_BODY = new Set([
 /** RFC 9110 §14.6: the form of several parts, and the type of none of them. */
 const PARTS = /^multipart\/byteranges *(?:;|$)/i;
 
+/** Whether this answer has no end to wait for, so that its body is never shown to hooks. */
+export function isEventStream(headers: HeaderMap): boolean {
+  return /^text\/event-stream\s*(?:;|$)/i.test(String(headers["content-type"] ?? ""));
+}
+
 /** `headers` with `overrides` laid over them; the inputs stay as they are. */
 export function overlay(headers: HeaderMap, overrides: HeaderOverrides): HeaderMap {
   const names = Object.keys(overrides);

@@ -24,7 +24,7 @@ export interface Denial {
 export type HeaderSide = "upstream" | "response";
 
 /** One connection's own affair (RFC 9110 §7.6.1), beside all that begins with `proxy-`. */
-export const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
+const CONNECTION_FIELDS = new Set([
   "connection",
   "keep-alive",
   "te",
@@ -34,10 +34,38 @@ export const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /** What the gateway itself makes of a request's identity, after all plugins. */
-export const SET_BY_GATEWAY: Readonly<Record<HeaderSide, ReadonlySet<string>>> = {
+const SET_BY_GATEWAY: Readonly<Record<HeaderSide, ReadonlySet<string>>> = {
   upstream: new Set(["forwarded", "x-request-id", "x-real-ip", "traceparent", "tracestate"]),
   response: new Set(["forwarded", "x-request-id"]),
 };
+
+/** With `proxy`, which CGI turns into `HTTP_PROXY` (httpoxy). */
+const HOP_BY_HOP = new Set([
+  ...CONNECTION_FIELDS,
+  "proxy",
+  "proxy-authenticate",
+  "proxy-authentication-info",
+  "proxy-authorization",
+  "proxy-connection",
+]);
+
+/** What the gateway makes itself for the upstream: the framing, the target, and who asks. */
+const MADE_BY_GATEWAY = new Set([
+  ...SET_BY_GATEWAY.upstream,
+  "content-length",
+  "expect",
+  "host",
+]);
+
+/** Whether a client's field is shown to no plugin and goes no further, whatever the configuration says. @param plain from `plainName` */
+export function isDroppedFromClients(plain: string): boolean {
+  return HOP_BY_HOP.has(plain) || MADE_BY_GATEWAY.has(plain) || plain.startsWith("x-forwarded-");
+}
+
+/** Whether an upstream's field goes no further: `content-length` follows from the body that is written in the end. @param name in lower case */
+export function isDroppedFromAnswers(name: string): boolean {
+  return HOP_BY_HOP.has(name) || name === "content-length";
+}
 
 /** Whether `name` is a field name (RFC 9110 §5.1, §5.6.2 `token`). */
 export function isToken(name: string): boolean {

@@ -8,7 +8,9 @@
 import {
   applyOverrides,
   isBodiless,
+  isEventStream,
   overlay,
+  plainName,
   rejectionFields,
   responseFields,
   responseStatus,
@@ -18,6 +20,8 @@ import {
 import {
   type Denial,
   deniedStatus,
+  isDroppedFromAnswers,
+  isDroppedFromClients,
   permittedHeaders,
   permittedPatch,
 } from "../../protocol/mutation_rules.ts";
@@ -118,9 +122,16 @@ export class TestExchange {
       remoteAddr: options.remoteAddr ?? "203.0.113.7",
       host: options.host ?? "gateway.test",
       route: options.route ?? "/*",
-      ...message(options),
+      ...message(options, (name) => isDroppedFromClients(plainName(name))),
     };
-    this.#answer = { status: options.response?.status ?? 200, ...message(options.response ?? {}) };
+    const { status = 200, ...answer } = options.response ?? {};
+    const shown = message(answer, isDroppedFromAnswers);
+    const streams = shown.body.kind === "inline" && isEventStream(shown.headers);
+    this.#answer = {
+      status,
+      ...shown,
+      ...(streams ? { body: reference(shown.body.sizeBytes ?? "unknown") } : {}),
+    };
     this.#ownsCors = options.cors !== "passthrough";
     const { user, state = {} } = options;
     this.#draft = apply(EMPTY_DRAFT, { ...(user === undefined ? {} : { user }), state });
@@ -215,12 +226,15 @@ function errorResponse(
 
 function message(
   { headers = {}, body }: { readonly headers?: TestHeaders; readonly body?: TestBody },
+  isDropped: (name: string) => boolean,
 ): { readonly headers: HeaderMap; readonly body: BodyInfo } {
   const map = bareMap<string | readonly string[]>({});
-  for (const [name, value] of Object.entries(headers)) {
-    const lines = [...valueList(map[name.toLowerCase()]), ...valueList(value)];
+  for (const [given, value] of Object.entries(headers)) {
+    const name = given.toLowerCase();
+    const lines = [...valueList(map[name]), ...valueList(value)];
     const [first, ...more] = lines;
-    if (first !== undefined) map[name.toLowerCase()] = more.length === 0 ? first : lines;
+    if (first === undefined || isDropped(name)) continue;
+    map[name] = more.length === 0 ? first : lines;
   }
   if (body === undefined || body === "") return { headers: map, body: { kind: "none" } };
   if (isReference(body)) return { headers: map, body: reference(body.reference) };

@@ -53,6 +53,12 @@ function requestOf({ programs, answer, method, body }: Scene) {
     "x-list": 'a, "b, c"',
     "x-a": "client",
     "accept": "text/a",
+    // None of these is shown to plugins.
+    "X_Forwarded-For": "9.9.9.9",
+    "x-real-ip": "9.9.9.9",
+    "tracestate": "a=1",
+    "proxy": "http://evil.test",
+    "te": "trailers",
     ...(method === "POST" ? { "content-type": "text/plain" } : {}),
   };
   return { method, headers, ...(method === "POST" ? { body } : {}) };

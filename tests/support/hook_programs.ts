@@ -117,6 +117,9 @@ function decoded(arg: unknown): unknown {
   return isOdd ? ODD_VALUES[arg.odd as string]?.() : arg;
 }
 
+/** What `fetch` sends by itself. */
+const OF_FETCH = /^(user-agent|accept-(encoding|language))$/;
+
 /** The number of a reference is the gateway's to choose. */
 function bodySeen(message: Pick<GatewayContext["request"], "body" | "text">): unknown[] {
   const { kind } = message.body;
@@ -129,6 +132,7 @@ function seen({ request, response, user, state }: GatewayContext): string {
   const told = [
     [request.method, request.path, request.query, [...request.searchParams()], request.route],
     [request.header("X-Field"), request.headerValues("x-list"), ...bodySeen(request)],
+    Object.keys(request.headers).filter((name) => !OF_FETCH.test(name)).sort(),
     [
       response.status,
       Object.entries(response.headers).filter(([name]) => name !== "date").sort(),

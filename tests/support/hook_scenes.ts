@@ -26,6 +26,7 @@ export const ANSWERS = {
   empty: { status: 204, headers: { "x-list": "a, b" } },
   cookies: { status: 200, headers: { "set-cookie": ["a=1", "b=2; Path=/, c"], "x_a": "alias" } },
   missing: { status: 404, headers: { "content-type": "application/json" } },
+  events: { status: 200, headers: { "content-type": "Text/Event-Stream; a=b" } },
   part: { status: 206, headers: { "content-range": "bytes 0-1/5", "content-type": "a/b" } },
 } as const;
 
