@@ -55,8 +55,7 @@ function describeProcesses({ processes }: Config): string[] {
 function describeRoute(
   { path, host, methods, upstreams, failPolicy, hookTimeoutMs }: Route,
 ): string {
-  const conditions = [...(host ? [`host ${host}`] : []), ...(methods ? [methods.join("|")] : [])]
-    .join(", ");
+  const conditions = [host && `host ${host}`, methods?.join("|")].filter(Boolean).join(", ");
   const from = conditions ? `${path} (${conditions})` : path;
   const to = upstreams.map(originText).join(", ");
   return `${from} -> ${to} [failPolicy ${failPolicy}, hooks ${hookTimeoutMs} ms]`;

@@ -100,20 +100,13 @@ async function fromPath(
 }
 
 function failed({ version }: ShippedDeno, executable: string, reasons: readonly string[]): never {
+  const lack = `there is no Deno ${version} to run the plugin host`;
+  const remedy = `let CONDUIT_DENO name one, put one beside "${executable}" as "deno"`;
+  if (reasons.length === 0) throw new HostDenoError(`${lack}\n${remedy}, or put one on PATH`);
   const why = reasons.map((reason) => `\n  ${reason}`).join("");
-  const remedies = [
-    `let CONDUIT_DENO name one, put one beside "${executable}" as "deno"`,
-    ...(why
-      ? [
-        "\nlet CACHE_DIRECTORY or XDG_CACHE_HOME name a folder that this user may write to and run programs from",
-      ]
-      : []),
-    " or put one on PATH",
-  ].join(",");
   throw new HostDenoError(
-    `there is no Deno ${version} to run the plugin host${
-      why && `, and none can be unpacked:${why}`
-    }\n${remedies}`,
+    `${lack}, and none can be unpacked:${why}\n${remedy},
+let CACHE_DIRECTORY or XDG_CACHE_HOME name a folder that this user may write to and run programs from, or put one on PATH`,
   );
 }
 
