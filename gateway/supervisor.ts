@@ -129,10 +129,11 @@ export class Supervisor {
     return this.#hosts.retire();
   }
 
-  /** Ends every host. */
-  stop(): Promise<void> {
+  /** Ends every host, also what is just being prepared for one. */
+  async stop(): Promise<void> {
     this.#backoff.cancel();
-    return this.#hosts.stop();
+    await this.#hosts.stop();
+    await this.#changes;
   }
 
   #change<T>(change: () => Promise<T>): Promise<T> {
@@ -142,7 +143,7 @@ export class Supervisor {
   }
 
   async #put(files: PluginFiles): Promise<void> {
-    if (files !== this.#latest) return; // saved again in the meantime
+    if (files !== this.#latest || this.#hosts.ending) return; // saved again in the meantime, or nobody is to load it
     // Which packages there are is told to a process at its start.
     const needsAnotherHost = packagesOf(files) !== packagesOf(this.#lastGood) || this.#hosts.isWorn;
     try {

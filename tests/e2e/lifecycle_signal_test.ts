@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { echoUpstream } from "../support/echo_upstream.ts";
 import { isRunning, testGateway } from "../support/gateway.ts";
+import { pause } from "../../gateway/waiting.ts";
 
 const ROUTES = [{ path: "/*", upstream: "http://127.0.0.1:9" }];
 
@@ -58,4 +59,24 @@ Deno.test("SIGTERM while a save is being loaded ends in good order", async () =>
   assert(!await isRunning(host));
   assertEquals([...Deno.readDirSync(`${gateway.dir}/run`)], []);
   assertEquals(gateway.stderr, "");
+});
+
+Deno.test("SIGTERM at any moment of the start leaves no folder and no process behind", async () => {
+  for (const afterMs of [0, 10, 20, 30, 45, 60, 80]) {
+    await using gateway = await testGateway({
+      config: { routes: ROUTES },
+      plugins: { "001-a.ts": "export default {};" },
+      mayFail: true,
+    });
+    const folders = () => [...Deno.readDirSync(`${gateway.dir}/run`)];
+    await gateway.until(() => folders().length > 0, { what: "the private folder" });
+    await pause(afterMs);
+    const hosts = await gateway.hostPids();
+    gateway.signal("SIGTERM");
+    assertEquals((await gateway.status).code, 0, gateway.describe());
+    for (const pid of hosts) {
+      await gateway.until(async () => !await isRunning(pid), { what: `the end of ${pid}` });
+    }
+    assertEquals(folders(), [], `${afterMs} ms after the folder`);
+  }
 });
