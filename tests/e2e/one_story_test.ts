@@ -4,7 +4,15 @@ import { assert, assertEquals } from "@std/assert";
 import { adminPage } from "../support/admin_pages.ts";
 import { type LogLine, type TestGateway, testGateway } from "../support/gateway.ts";
 import { type MetricsPage, scrape, total } from "../support/metrics.ts";
-import { ACTOR, mixedTraffic, moodyUpstream, type Seen } from "../support/mixed_traffic.ts";
+import {
+  ACTOR,
+  DEADLY_WAYS,
+  mixedTraffic,
+  moodyUpstream,
+  type Seen,
+  type Way,
+  WAYS,
+} from "../support/mixed_traffic.ts";
 import { type CollectedSpan, otlpCollector } from "../support/otlp_collector.ts";
 
 // deno-lint-ignore no-explicit-any -- a line or a page from outside, whose form is what is looked at
@@ -106,7 +114,7 @@ for (
         hookDispatch,
         log: { format, level: "info" },
         hookTimeoutMs: 150,
-        hardCeilingMs: 20_000,
+        hardCeilingMs: 400,
         pluginPoolSize: 1,
         maxInFlight: 10,
         bodies: { maxRequestBytes: 10_000 },
@@ -118,15 +126,18 @@ for (
           route("/bold/*", { onHookError: "continue" }),
           route("/plain/*", { plugins: false }),
           route("/get/*", { methods: ["GET"] }),
-          route("/dead/*", { upstream: "http://127.0.0.1:1" }),
-          route("/turns/*", { upstream: ["http://127.0.0.1:1", upstream.url] }),
+          route("/dead/*", { upstream: "http://127.0.0.1:1", plugins: false }),
+          route("/turns/*", { upstream: ["http://127.0.0.1:1", upstream.url], plugins: false }),
         ],
       },
     });
-    // All find room first, so that everything happens once; then some do not.
-    const traffic = (clients: number) =>
-      mixedTraffic(gateway, { rounds: 2, clients, upstream: upstream.url });
-    const seen = [...await traffic(8), ...await traffic(32)];
+    const traffic = (clients: number, ways: readonly Way[]) =>
+      mixedTraffic(gateway, { ways, rounds: 2, clients, upstream: upstream.url });
+    // All find room and an isolate first, so that everything happens once; then some do not.
+    const seen = [
+      ...await traffic(8, WAYS),
+      ...await traffic(32, [...WAYS, ...DEADLY_WAYS]),
+    ];
     const accessLines = () => gateway.logs.map(accessLine).filter(({ bytes }) => bytes >= 0);
     await gateway.until(() => accessLines().length >= seen.length, {
       what: "a line for each request",

@@ -29,6 +29,7 @@ export const ACTOR = `const acts = {
   sleep() { return new Promise(() => {}); },
   async count(ctx) { await ctx.services.cache.increment("n"); },
 };
+const deadly = { block() { for (;;); }, exit() { Deno.exit(1); } };
 const late = {
   latefail() { throw new Error("too late"); },
   latereject(ctx) { ctx.reject(418, "tea"); },
@@ -37,11 +38,11 @@ const late = {
 };
 export default {
   readsBodies: false,
-  beforeRequest: (ctx) => acts[ctx.request.header("x-act")]?.(ctx),
+  beforeRequest: (ctx) => ({ ...acts, ...deadly })[ctx.request.header("x-act")]?.(ctx),
   afterResponse: (ctx) => late[ctx.request.header("x-act")]?.(ctx),
 };`;
 
-/** What `x-act` may be. */
+/** What `x-act` may be, without what is deadly. */
 export const ACTS = [...ACTOR.matchAll(/^ {2}(?:async )?(\w+)\(/gm)].map(([, act]) =>
   act as string
 );
@@ -219,16 +220,22 @@ export const WAYS: readonly Way[] = [
   raw("GET /a/x HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket"),
 ];
 
+/** Those that cost an isolate, or its host. */
+export const DEADLY_WAYS: readonly Way[] = ["/a/x", "/bold/x"].flatMap((path) =>
+  ["block", "exit"].map((act) => plain(path, { headers: { "x-act": act } }))
+);
+
 /** Requests go each of these ways, `rounds` times, in any order, from so many clients at once; that number begins their ids. */
 export async function mixedTraffic(
   gateway: TestGateway,
-  { rounds, clients, upstream }: {
+  { ways, rounds, clients, upstream }: {
+    readonly ways: readonly Way[];
     readonly rounds: number;
     readonly clients: number;
     readonly upstream: string;
   },
 ): Promise<Seen[]> {
-  const left = Array.from({ length: rounds }, () => WAYS).flat().map((way) => ({
+  const left = Array.from({ length: rounds }, () => ways).flat().map((way) => ({
     way,
     at: Math.random(),
   })).sort((a, b) => a.at - b.at);
