@@ -1,7 +1,7 @@
 /** What plugins change of an answer, and what HTTP says of such an answer: validators, parts, statuses without a body. */
 import { assertEquals } from "@std/assert";
-import { connect } from "node:http2";
 import { type TestGateway, testGateway } from "../support/gateway.ts";
+import { http2Answer } from "../support/http2_client.ts";
 import { PATIENT } from "../support/patient.ts";
 import { rawClient, rawRequest } from "../support/raw_client.ts";
 import type { RawUpstream } from "../support/raw_upstream.ts";
@@ -93,23 +93,6 @@ Deno.test("a body that a plugin sets in place of another plugin's takes away wha
   }
 });
 
-/** Status and fields of one answer by HTTP/2, where a length that is not that of the body breaks the stream (RFC 9113 §8.1.1). */
-async function http2Answer(url: string, path: string): Promise<Record<string, unknown>> {
-  const session = connect(url);
-  try {
-    return await new Promise((resolve, reject) => {
-      const stream = session.request({ ":path": path, host: "a", ":authority": "a" });
-      let fields = {};
-      stream.on("response", (response: Record<string, unknown>) => fields = response);
-      stream.on("end", () => resolve(fields));
-      stream.on("error", reject);
-      stream.resume();
-    });
-  } finally {
-    session.destroy();
-  }
-}
-
 Deno.test("a 304 or 204 that a plugin makes a 200 is an empty one, whatever length it told of, also by HTTP/2", async () => {
   await using upstream = recordingUpstream(({ target }) =>
     target === "/after"
@@ -125,8 +108,8 @@ Deno.test("a 304 or 204 that a plugin makes a 200 is an empty one, whatever leng
     const { status, header, text } = await client.response();
     assertEquals([status, header("content-length"), header("etag"), text], [200, "0", '"1"', ""]);
     assertEquals((await client.response()).text, "after");
-    const answer = await http2Answer(gateway.url, target);
-    assertEquals([answer[":status"], answer["content-length"]], [200, undefined], target);
+    const answer = await http2Answer(gateway.url, { path: target });
+    assertEquals([answer.status, answer.fields["content-length"]], [200, undefined], target);
   }
 });
 
@@ -160,9 +143,9 @@ Deno.test("a rejection without a body says nothing of one: a cache gives what a 
       assertEquals([header("etag"), header("x-policy")], ['"e"', "1"]);
       assertEquals((await client.response()).status, 403, "the connection goes on");
     }
-    const answer = await http2Answer(gateway.url, `/${status}`);
-    assertEquals(answer["content-type"], status === 403 ? "application/json" : undefined);
-    assertEquals(answer["content-length"] !== undefined, status === 403);
+    const { fields } = await http2Answer(gateway.url, { path: `/${status}` });
+    assertEquals(fields["content-type"], status === 403 ? "application/json" : undefined);
+    assertEquals(fields["content-length"] !== undefined, status === 403);
     const own = await rawRequest(gateway.port, get(`/${status}?text/css`));
     assertEquals(own.header("content-type"), "text/css");
   }
