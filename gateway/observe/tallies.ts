@@ -21,68 +21,54 @@ interface FamilyOptions {
 }
 
 /** The series of a family by their labels. */
-class Family<T> {
-  readonly #labelNames: readonly string[];
-  readonly #create: () => T;
-  readonly #series = new Map<string, { readonly labels: Labels; readonly value: T }>();
-
-  constructor(labelNames: readonly string[], create: () => T) {
-    this.#labelNames = labelNames;
-    this.#create = create;
-  }
-
-  get series(): { readonly labels: Labels; readonly value: T }[] {
-    return [...this.#series.values()];
-  }
-
+export interface Family<T> {
   /** The series with these labels, the same one each time; who fills it often keeps it. */
-  labels(...values: readonly string[]): T {
-    const key = JSON.stringify(values);
-    const known = this.#series.get(key);
-    if (known) return known.value;
-    const labels = Object.fromEntries(this.#labelNames.map((name, at) => [name, values[at] ?? ""]));
-    const value = this.#create();
-    this.#series.set(key, { labels, value });
-    return value;
-  }
+  labels(...values: readonly string[]): T;
 }
 
-export type CounterFamily = Pick<Family<Count>, "labels">;
-export type HistogramFamily = Pick<Family<Buckets>, "labels">;
-
-export function counterFamily(registry: Registry, options: FamilyOptions): CounterFamily {
-  const family = new Family<Count>(options.labelNames, () => ({ value: 0 }));
-  register(
-    registry,
-    { ...options, type: "counter" },
-    () => family.series.map(({ labels, value: { value } }) => ({ labels, value })),
-  );
-  return family;
+export function counterFamily(registry: Registry, options: FamilyOptions): Family<Count> {
+  return newFamily(registry, { ...options, type: "counter" }, {
+    create: () => ({ value: 0 }),
+    values: ({ value }, labels) => [{ labels, value }],
+  });
 }
 
 /** @param options.bounds upper ends of the buckets, rising */
 export function histogramFamily(
   registry: Registry,
   { bounds, ...options }: FamilyOptions & { readonly bounds: readonly number[] },
-): HistogramFamily {
-  const family = new Family<Buckets>(options.labelNames, () => new Buckets(bounds));
-  register(
-    registry,
-    { ...options, type: "histogram" },
-    () => family.series.flatMap(({ labels, value }) => value.values(options.name, labels)),
-  );
-  return family;
+): Family<Buckets> {
+  return newFamily(registry, { ...options, type: "histogram" }, {
+    create: () => new Buckets(bounds),
+    values: (buckets, labels) => buckets.values(options.name, labels),
+  });
 }
 
-function register(
+function newFamily<T>(
   registry: Registry,
-  family: FamilyOptions & { readonly type: string },
-  values: () => readonly object[],
-): void {
-  const metric = { ...family, aggregator: "sum" };
-  const get = () => Promise.resolve({ ...metric, values: values() });
+  options: FamilyOptions & { readonly type: string },
+  { create, values }: {
+    readonly create: () => T;
+    readonly values: (series: T, labels: Labels) => readonly object[];
+  },
+): Family<T> {
+  const series = new Map<string, { readonly labels: Labels; readonly value: T }>();
+  const metric = { ...options, aggregator: "sum" };
+  const all = () => [...series.values()].flatMap(({ labels, value }) => values(value, labels));
+  const get = () => Promise.resolve({ ...metric, values: all() });
   // The registry asks no more of a metric than this; its types want one of the library's classes.
   registry.registerMetric({ ...metric, get } as unknown as Metric);
+  return {
+    labels(...given) {
+      const key = JSON.stringify(given);
+      const known = series.get(key);
+      if (known) return known.value;
+      const named = options.labelNames.map((name, at) => [name, given[at] ?? ""] as const);
+      const value = create();
+      series.set(key, { labels: Object.fromEntries(named), value });
+      return value;
+    },
+  };
 }
 
 /** One series of a histogram. */
