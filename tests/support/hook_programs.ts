@@ -81,6 +81,10 @@ export function programPlugin(index: number, declared: Partial<Plugin> = {}): Pl
     ...declared,
     beforeRequest: hook("beforeRequest"),
     afterResponse: hook("afterResponse"),
+    onError(_error, ctx) {
+      ctx.log.warn("it failed");
+      ctx.response.setHeader("x-failed", "of no effect");
+    },
   };
 }
 
