@@ -149,9 +149,7 @@ export class Supervisor {
     try {
       if (!this.current) await this.#newHost();
       else await this.#load(files, needsAnotherHost ? "launch" : "load");
-      this.#needs.log.info("plugins reloaded", {
-        plugins: this.current?.plugins.map((each) => each.name).join(","),
-      });
+      this.#tellReloaded();
     } catch (error) {
       if (!this.current) throw error;
       const isBroken = error instanceof PluginLoadError;
@@ -164,8 +162,15 @@ export class Supervisor {
       // A thread of this host is stuck in the new files, or all of it hangs; what it serves moves to another process.
       this.#report(error);
       this.#hosts.giveUp();
-      await this.#newHost(isBroken ? this.#lastGood : files);
+      await this.#newHost(isBroken ? this.#lastGood : this.#latest);
+      if (!isBroken) this.#tellReloaded();
     }
+  }
+
+  #tellReloaded(): void {
+    this.#needs.log.info("plugins reloaded", {
+      plugins: this.current?.plugins.map((each) => each.name).join(","),
+    });
   }
 
   /** Starts a process where there is none, or only a stuck one. */

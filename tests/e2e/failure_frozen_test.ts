@@ -53,3 +53,23 @@ Deno.test("failure: the host service is frozen with its hosts; failPolicy answer
     await gateway.until(async () => !await isRunning(pid), { what: "the end of the host" });
   }
 });
+
+Deno.test("failure: the host process dies; or is frozen while it loads a save: another one loads that, and what runs goes on until then", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({
+    config: { routes: [{ path: "/*", upstream: upstream.url }] },
+    plugins: { "001-policy.ts": POLICY },
+  });
+  const [frozen = 0] = await gateway.hostPids();
+  Deno.kill(frozen, "SIGSTOP");
+  await gateway.savePlugin("001-policy.ts", `${POLICY}\n// saved`);
+  const failed = await gateway.waitForLog(
+    ({ message }) => message === "the plugin host failed while it loaded plugins",
+    { withinMs: 40_000 },
+  );
+  assertEquals(failed.reason, "the plugin host did not answer within 20000 ms");
+  await gateway.waitForLog(({ message }) => message === "plugins reloaded");
+  assertEquals((await ask(gateway, "/")).status, 200);
+  assertPoliced(upstream);
+  await gateway.until(async () => !await isRunning(frozen), { what: "the end of the frozen one" });
+});
