@@ -21,14 +21,18 @@ const OWN_MODULES: { readonly [name: string]: string | undefined } = {
     `"conduit/plugin" has nothing but types; write "import type" instead of "import"`,
   "conduit/testing": `"conduit/testing" is for tests; import it in files like "001-name_test.ts"`,
 };
-const FUNCTIONS = ["onLoad", ...HOOKS, "onError"] as const;
-const MEMBERS: readonly string[] = [
-  ...FUNCTIONS,
-  "onTimeout",
-  "onHookError",
-  "readsBodies",
-  "readsHeaders",
+/** What a plugin may have, and what that is. */
+const KINDS: readonly (readonly [
+  members: readonly string[],
+  isRight: (value: unknown) => boolean,
+  what: string,
+])[] = [
+  [["onLoad", ...HOOKS, "onError"], (value) => typeof value === "function", "a function"],
+  [["onTimeout", "onHookError"], isRule, '"continue" or "reject"'],
+  [["readsBodies"], (value) => typeof value === "boolean", "true or false"],
+  [["readsHeaders"], Array.isArray, "a list of header names"],
 ];
+const MEMBERS = KINDS.flatMap(([members]) => members);
 /** Of what a plugin throws, and of how many; all of it goes to the gateway in one frame. */
 const MAX_MESSAGE_CHARS = 4096;
 const MAX_PROBLEMS = 100;
@@ -187,11 +191,10 @@ export function checkShape(file: string, value: unknown): Plugin {
     );
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    const found = `its default export is ${kindOf(value)}`;
     throw new LoadError(
       file,
-      `its default export is ${
-        kindOf(value)
-      }, not an object with hooks; write "export default { … } satisfies Plugin"`,
+      `${found}, not an object with hooks; write "export default { … } satisfies Plugin"`,
     );
   }
   const members = value as Record<string, unknown>;
@@ -203,20 +206,15 @@ export function checkShape(file: string, value: unknown): Plugin {
       );
     }
   }
-  for (const key of FUNCTIONS) {
-    if (members[key] !== undefined && typeof members[key] !== "function") {
-      throw new LoadError(file, `"${key}" is ${kindOf(members[key])}, not a function`);
+  for (const [keys, isRight, what] of KINDS) {
+    const key = keys.find((each) => members[each] !== undefined && !isRight(members[each]));
+    if (key) throw new LoadError(file, `"${key}" is ${kindOf(members[key])}, not ${what}`);
+  }
+  for (const [index, name] of ((value as Plugin).readsHeaders ?? []).entries()) {
+    if (typeof name !== "string" || !isToken(name)) {
+      throw new LoadError(file, `"readsHeaders[${index}]" is ${kindOf(name)}, not a header name`);
     }
   }
-  for (const key of ["onTimeout", "onHookError"]) {
-    if (members[key] !== undefined && members[key] !== "continue" && members[key] !== "reject") {
-      throw new LoadError(file, `"${key}" is ${kindOf(members[key])}, not "continue" or "reject"`);
-    }
-  }
-  if (members.readsBodies !== undefined && typeof members.readsBodies !== "boolean") {
-    throw new LoadError(file, `"readsBodies" is ${kindOf(members.readsBodies)}, not true or false`);
-  }
-  checkReadsHeaders(file, members.readsHeaders);
   return value as Plugin;
 }
 
@@ -233,16 +231,8 @@ function memberNames(plugin: object): string[] {
   return names;
 }
 
-function checkReadsHeaders(file: string, names: unknown): void {
-  if (names === undefined) return;
-  if (!Array.isArray(names)) {
-    throw new LoadError(file, `"readsHeaders" is ${kindOf(names)}, not a list of header names`);
-  }
-  for (const [index, name] of names.entries()) {
-    if (typeof name !== "string" || !isToken(name)) {
-      throw new LoadError(file, `"readsHeaders[${index}]" is ${kindOf(name)}, not a header name`);
-    }
-  }
+function isRule(value: unknown): boolean {
+  return value === "continue" || value === "reject";
 }
 
 function describe(plugin: Plugin, name: string, file: string): PluginManifest {
