@@ -97,13 +97,16 @@ export class Handler {
     const reply = await this.#answer(arrival, story);
     const { status, body } = reply;
     visit.status = status;
-    let isWhole = !(body instanceof ReadableStream) || isBodiless(request.method, status);
+    // Before there is an answer it is aborted only where there is nobody to have it.
+    const hasLeft = request.signal.aborted;
+    let isWhole = !hasLeft &&
+      (!(body instanceof ReadableStream) || isBodiless(request.method, status));
     info.completed.then(() => {
       // It also resolves where a client leaves in the middle of a stream.
       visit.isSettled ||= isWhole;
       this.#finish(visit);
     }, () => this.#finish(visit));
-    if (body instanceof Uint8Array && !isBodiless(request.method, status)) {
+    if (body instanceof Uint8Array && !hasLeft && !isBodiless(request.method, status)) {
       story.sentBytes = body.length;
     }
     const response = toResponse({

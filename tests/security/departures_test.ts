@@ -164,3 +164,40 @@ async function assertEndsCleanly({ send, answer, readsBytes = 0 }: Departure): P
   assertEquals(wrong, []);
   await assertNothingLeft(gateway);
 }
+
+for (
+  const [doing, hook] of [
+    ["that will reject it", "beforeRequest(ctx) { await held(ctx); ctx.reject(403, 'no'); }"],
+    ["that looks at its answer", "afterResponse(ctx) { await held(ctx); }"],
+  ] as const
+) {
+  Deno.test(`a client that leaves during a hook ${doing} is a 499 to which nothing was sent`, async () => {
+    const asked = Promise.withResolvers<void>();
+    await using upstream = rawUpstream(async (conn) => {
+      for (;;) {
+        const { target } = await conn.readRequest();
+        if (target === "/held") {
+          asked.resolve();
+          // Time for the gateway to see that the client has gone.
+          await new Promise((resolve) => setTimeout(resolve, 500));
+        }
+        await conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+      }
+    });
+    await using gateway = await testGateway({
+      config: { ...PATIENT, routes: [{ path: "/*", upstream: upstream.url }] },
+      plugins: {
+        "001-held.ts":
+          `const held = async (ctx) => void await (await ctx.services.http.fetch("${upstream.url}/held")).text();
+          export default { async ${hook} };`,
+      },
+    });
+    const client = await rawClient(gateway.port);
+    await client.send(GET);
+    await asked.promise;
+    client[Symbol.dispose]();
+    const { status, bytes } = await gateway.waitForLog(({ path }) => path === "/x");
+    assertEquals([status, bytes], [499, 0]);
+    await assertNothingLeft(gateway);
+  });
+}
