@@ -9,7 +9,7 @@ import { EdgeError } from "./errors.ts";
 export interface RequestHost {
   /** Lower-case, with the port where the client gave one: for `x-forwarded-host` and logs. */
   readonly host: string;
-  /** Lower-case, without port; an IPv6 address stands in brackets, and in the one form in which routes name it. */
+  /** Lower-case, without port; an IPv6 address stands in brackets. */
   readonly hostname: string;
   readonly port: number | undefined;
 }
@@ -25,7 +25,7 @@ const MAX_HOST_LENGTH = 255 + ":65535".length;
  * Reads the Host field and holds it against `Request.url`, whose authority differs only where the
  * client sent an absolute-form target. RFC 9112 §3.2.2 lets that target win; a gateway that picks
  * one of two is the gateway others disagree with, so a difference is refused. The root dot of
- * `example.com.` is dropped: it is the same host.
+ * `example.com.` is dropped, and an IPv6 address is written in one way: each is the same host.
  *
  * Narrower than RFC 3986 `reg-name`: no escapes and no sub-delims, which no DNS name has.
  *
@@ -76,7 +76,7 @@ function parseField(value: string): RequestHost {
   if (port !== undefined && (port < 1 || port > 65535)) {
     throw badRequest("Host header is not valid");
   }
-  return { host: port === undefined ? name : `${name}:${port}`, hostname, port };
+  return { host: port === undefined ? hostname : `${hostname}:${port}`, hostname, port };
 }
 
 function badRequest(message: string): EdgeError {
