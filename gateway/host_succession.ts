@@ -129,6 +129,8 @@ export class HostSuccession {
 
   async #loadInto(host: HostProcess, files: PluginFiles): Promise<void> {
     const generation = await host.load(++this.#lastGeneration, files);
+    // It may have ended in the same moment; nobody would tell of that again.
+    if (!this.#hosts.has(host)) throw new Error("the plugin host ended when it had loaded them");
     if (this.#retiring) return generation.retire();
     const unfit = this.#needs.unfit(generation);
     if (unfit) {

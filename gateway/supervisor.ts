@@ -168,6 +168,7 @@ export class Supervisor {
   }
 
   #tellReloaded(): void {
+    if (!this.current) return; // all of it ends
     this.#needs.log.info("plugins reloaded", {
       plugins: this.current?.plugins.map((each) => each.name).join(","),
     });

@@ -3,6 +3,7 @@ import { echoUpstream } from "../support/echo_upstream.ts";
 import { ask, assertPoliced, errorOf, POLICY, untilReady } from "../support/failure.ts";
 import { isRunning, testGateway } from "../support/gateway.ts";
 import { hostServiceOf } from "../support/host_service.ts";
+import { pause } from "../../gateway/waiting.ts";
 
 const UNAVAILABLE = { code: "runtime_unavailable", message: "plugin runtime unavailable" };
 
@@ -72,4 +73,37 @@ Deno.test("failure: the host process dies; or is frozen while it loads a save: a
   assertEquals((await ask(gateway, "/")).status, 200);
   assertPoliced(upstream);
   await gateway.until(async () => !await isRunning(frozen), { what: "the end of the frozen one" });
+});
+
+Deno.test("failure: the host process dies; with its service, in the very moment in which it has loaded: the next one is taken", async () => {
+  await using upstream = echoUpstream();
+  await using gateway = await testGateway({
+    config: {
+      pluginPoolSize: 1,
+      runtime: { mode: "external", socket: "./host.sock" },
+      routes: [{ path: "/*", upstream: upstream.url }],
+    },
+    plugins: {
+      "001-policy.ts": POLICY,
+      "002-slow.ts": `console.log("loading");
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        export default {};`,
+    },
+  });
+  for (let round = 0; round < 3; round++) {
+    await using service = hostServiceOf(gateway);
+    await gateway.until(() => service.logs.some(({ line }) => line === "loading"), {
+      what: "its host to load",
+    });
+    // The gateway hears of both at once: that the plugins have loaded, and that all of it is gone.
+    gateway.signal("SIGSTOP");
+    await pause(1000);
+    signalAll([service.pid, ...await service.hosts()], "SIGKILL");
+    await service.status;
+    gateway.signal("SIGCONT");
+  }
+  await using _service = hostServiceOf(gateway);
+  await untilReady(gateway);
+  await gateway.until(async () => (await ask(gateway, "/")).status === 200, { what: "200" });
+  assertPoliced(upstream);
 });
