@@ -15,6 +15,8 @@ import type { RequestSpan } from "./telemetry.ts";
 /** What is known of a request from its first moment. */
 export interface Arrival {
   readonly request: Request;
+  /** Settles when the response is written or the client has left. */
+  readonly completed: Promise<unknown>;
   /** Its URL. Once it has been answered, Deno gives that only where it was asked for before. */
   readonly url: string;
   readonly traceId: string;

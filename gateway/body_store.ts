@@ -8,6 +8,7 @@
 import { isEventStream } from "../protocol/headers.ts";
 import type { BodyInfo, HeaderMap } from "../protocol/snapshot.ts";
 import { ClientGone, EdgeError, errorText } from "./errors.ts";
+import { PacedReader } from "./paced_reader.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 export type BodySource = Bytes | ReadableStream<Bytes> | null;
@@ -98,6 +99,14 @@ export async function captureAnswer(
   await body.capture(body.declaredBytes === undefined ? { limitBytes, withinMs } : { limitBytes });
 }
 
+export interface RequestLimits {
+  /** 0 is none. */
+  readonly maxBytes: number;
+  readonly idleMs: number;
+  /** Settles when the response is written or the client has left. */
+  readonly completed: Promise<unknown>;
+}
+
 /**
  * A client's body: counted against the limit, and not waited for longer than `idleMs` at a time.
  *
@@ -108,7 +117,7 @@ export async function captureAnswer(
  */
 export function requestBody(
   request: Request,
-  limits: { readonly maxBytes: number; readonly idleMs: number },
+  limits: RequestLimits,
 ): Body {
   const declaredBytes = declaredLength(request.headers);
   const { maxBytes } = limits;
@@ -167,22 +176,24 @@ function declaredLength(headers: Headers): number | undefined {
 
 function limited(
   stream: ReadableStream<Bytes>,
-  { maxBytes, idleMs }: { readonly maxBytes: number; readonly idleMs: number },
+  { maxBytes, idleMs, completed }: RequestLimits,
 ): ReadableStream<Bytes> {
-  const reader = stream.getReader();
+  const reader = new PacedReader(stream, completed);
   let sizeBytes = 0;
   return new ReadableStream<Bytes>({
     async pull(controller) {
-      const { done, value } = await nextPiece(reader, idleMs);
-      if (done) return controller.close();
-      sizeBytes += value.length;
-      if (maxBytes > 0 && sizeBytes > maxBytes) {
-        void reader.cancel().catch(() => {});
-        throw tooLarge(maxBytes);
+      try {
+        const { done, value } = await nextPiece(reader, idleMs);
+        if (done) return controller.close();
+        sizeBytes += value.length;
+        if (maxBytes > 0 && sizeBytes > maxBytes) throw tooLarge(maxBytes);
+        controller.enqueue(value);
+      } catch (error) {
+        void reader.cancel();
+        throw error;
       }
-      controller.enqueue(value);
     },
-    cancel: (reason) => reader.cancel(reason),
+    cancel: (reason) => void reader.cancel(reason),
   }, { highWaterMark: 0 });
 }
 
@@ -191,7 +202,7 @@ function tooLarge(maxBytes: number): EdgeError {
 }
 
 async function nextPiece(
-  reader: ReadableStreamDefaultReader<Bytes>,
+  reader: Pick<ReadableStreamDefaultReader<Bytes>, "read">,
   idleMs: number,
 ): Promise<ReadableStreamReadResult<Bytes>> {
   const late = Promise.withResolvers<never>();

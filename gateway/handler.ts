@@ -82,8 +82,10 @@ export class Handler {
 
   /** Answers one request; never rejects. `info.completed` settles when the response is written or the client has left. */
   async handle(request: Request, info: Deno.ServeHandlerInfo): Promise<Response> {
+    const { completed } = info;
     const arrival: Arrival = {
       request,
+      completed,
       url: request.url,
       traceId: this.#intake.traceId(request),
       peer: info.remoteAddr.transport === "tcp" ? info.remoteAddr.hostname : "",
@@ -101,7 +103,7 @@ export class Handler {
     const hasLeft = request.signal.aborted;
     let isWhole = !hasLeft &&
       (!(body instanceof ReadableStream) || isBodiless(request.method, status));
-    info.completed.then(() => {
+    completed.then(() => {
       // It also resolves where a client leaves in the middle of a stream.
       visit.isSettled ||= isWhole;
       this.#finish(visit);

@@ -94,7 +94,7 @@ export class Intake {
    * @throws {EdgeError} for a body that is refused by its declaration
    */
   open(
-    { request, traceId, peer, span }: Arrival,
+    { request, completed, traceId, peer, span }: Arrival,
     { host, target, route, prefix }: Accepted & Routed,
   ): { readonly exchange: Exchange; readonly managed: HeaderMap } {
     const { headers, method, signal } = request;
@@ -133,6 +133,7 @@ export class Intake {
       requestBody: requestBody(request, {
         maxBytes: route.maxRequestBytes,
         idleMs: route.timeouts.idleMs,
+        completed,
       }),
       ownsCors: this.#ownsCors,
       signal,
