@@ -136,10 +136,10 @@ Deno.test("failure: a hook blocks its isolate past hardCeilingMs; hooks begun be
 
 Deno.test("a queue of busy hooks, each within hookTimeoutMs, is no timeout and no blocked isolate", async () => {
   await using upstream = echoUpstream();
-  await using gateway = await wildGateway(upstream, { hookTimeoutMs: 300, hardCeilingMs: 600 });
+  await using gateway = await wildGateway(upstream, { hookTimeoutMs: 1000, hardCeilingMs: 2000 });
   for (let round = 0; round < 2; round++) {
-    const answers = await askMany(gateway, "/busy", 60); // 375 ms of work for each isolate, or more
-    assertEquals(answers.map((each) => each.status), Array(60).fill(200));
+    const answers = await askMany(gateway, "/busy", 200); // 1250 ms of work for each isolate, or more
+    assertEquals(answers.map((each) => each.status), Array(200).fill(200));
   }
   assertPoliced(upstream);
   const noticed = gateway.logs.filter((line) => line.level === "warn");
