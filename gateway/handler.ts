@@ -4,10 +4,10 @@
  * @module
  */
 
-import { isBodiless, responseStatus } from "../protocol/headers.ts";
+import { isBodiless } from "../protocol/headers.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import type { Arrival, Story } from "./access_log.ts";
-import { assertNoBody, captureAnswer, saysNothingOfBody } from "./body_store.ts";
+import { captureAnswer } from "./body_store.ts";
 import type { Config, Route } from "./config.ts";
 import { type CorsPolicy, corsPolicy } from "./cors.ts";
 import {
@@ -18,9 +18,8 @@ import {
   UpstreamError,
   upstreamFailed,
 } from "./errors.ts";
-import type { Exchange, UpstreamAnswer } from "./exchange.ts";
 import type { Generation } from "./generation.ts";
-import { HookChain, type Rejected, runtimeUnavailable } from "./hook_chain.ts";
+import { HookChain, runtimeUnavailable } from "./hook_chain.ts";
 import { hookPlan } from "./hook_plan.ts";
 import { accept, Intake } from "./intake.ts";
 import { type Listed, LiveList } from "./live_list.ts";
@@ -28,11 +27,12 @@ import type { Log } from "./log.ts";
 import type { Observer } from "./observe/observer.ts";
 import type { PluginLogs } from "./plugin_logs.ts";
 import type { Proxy } from "./proxy.ts";
+import { assertNoBody, saysNothingOfBody } from "./request_body.ts";
 import {
   answerReply,
   cutResponse,
   edgeErrorReply,
-  errorReply,
+  rejectionReply,
   type Reply,
   toResponse,
   watchedBody,
@@ -198,7 +198,10 @@ export class Handler {
 
       // 5. beforeRequest.
       const refused = plan && await chain?.run(plan.beforeRequest);
-      if (refused) return rejectionReply(refused, exchange, story);
+      if (refused) {
+        story.rejectedBy = refused.plugin;
+        return rejectionReply(refused, exchange);
+      }
 
       // 6. One round trip.
       if (plan?.afterResponse.hooks.length === 0) release?.(); // it holds up nobody who has to go
@@ -209,9 +212,10 @@ export class Handler {
       try {
         if (wantsBody) await captureAnswer(answer, { limitBytes, withinMs: route.hookTimeoutMs });
         const late = plan && await chain?.run(plan.afterResponse, answer);
-        if (!late) return finalReply(exchange, answer);
+        if (!late) return answerReply(exchange, answer);
         answer.body.release();
-        return rejectionReply(late, exchange, story);
+        story.rejectedBy = late.plugin;
+        return rejectionReply(late, exchange);
       } catch (error) {
         answer.body.release();
         throw error;
@@ -282,25 +286,4 @@ export class Handler {
       "x-conduit-plugins": steps?.join(", ") || "-",
     };
   }
-}
-
-function finalReply(exchange: Exchange, answer: UpstreamAnswer): Reply {
-  const { response } = exchange.draft;
-  const status = responseStatus(answer.status, response);
-  return answerReply(status, exchange.responseHeaders(answer.headers), {
-    upstream: answer.body,
-    draft: response.body,
-  });
-}
-
-function rejectionReply(
-  { plugin, status, message, headers }: Rejected,
-  exchange: Exchange,
-  story: Story,
-): Reply {
-  story.rejectedBy = plugin;
-  const { traceId, requestBody } = exchange.facts;
-  requestBody.release();
-  const error = { code: "rejected", message, traceId };
-  return errorReply(status, error, exchange.rejectionHeaders(headers));
 }

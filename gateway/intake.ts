@@ -7,7 +7,6 @@
 import type { CanonicalTarget } from "../protocol/path.ts";
 import type { HeaderMap } from "../protocol/snapshot.ts";
 import type { Arrival } from "./access_log.ts";
-import { requestBody } from "./body_store.ts";
 import type { Config, Route } from "./config.ts";
 import { EdgeError } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
@@ -22,6 +21,7 @@ import {
   trustedProxyMatcher,
 } from "./identity.ts";
 import { canonicalPath, encodedSlashRefused, isAsteriskForm, rawTarget } from "./path.ts";
+import { requestBody } from "./request_body.ts";
 import { Router } from "./router.ts";
 
 const NO_FIELDS = new Headers();

@@ -4,12 +4,12 @@
  * @module
  */
 
-import { isBodiless, overlay, sentStatus, valueList } from "../protocol/headers.ts";
-import type { DraftBody, HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
-import type { Body } from "./body_store.ts";
+import { isBodiless, overlay, responseStatus, sentStatus, valueList } from "../protocol/headers.ts";
+import type { HeaderMap, HeaderOverrides } from "../protocol/snapshot.ts";
+import type { Bytes } from "./body_store.ts";
 import { ClientGone, type EdgeError } from "./errors.ts";
-
-type Bytes = Uint8Array<ArrayBuffer>;
+import type { Exchange, UpstreamAnswer } from "./exchange.ts";
+import type { Rejected } from "./hook_chain.ts";
 
 const encoder = new TextEncoder();
 const JSON_HEADERS: HeaderMap = { "content-type": "application/json" };
@@ -25,20 +25,30 @@ export interface Reply {
   readonly isPreflight?: boolean;
 }
 
-/** The upstream's answer, with the body a plugin put in its place if one did. */
-export function answerReply(
-  status: number,
-  headers: HeaderMap,
-  body: { readonly upstream: Body; readonly draft: DraftBody | undefined },
-): Reply {
-  if (body.draft === undefined) {
-    const lengthBytes = body.upstream.declaredBytes;
-    return { status, headers, body: body.upstream.take(), lengthBytes };
+/** The upstream's answer with what plugins made of it. */
+export function answerReply(exchange: Exchange, answer: UpstreamAnswer): Reply {
+  const { response } = exchange.draft;
+  const status = responseStatus(answer.status, response);
+  const headers = exchange.responseHeaders(answer.headers);
+  if (response.body === undefined) {
+    const lengthBytes = answer.body.declaredBytes;
+    return { status, headers, body: answer.body.take(), lengthBytes };
   }
-  body.upstream.release();
-  const { encoding, data } = body.draft;
+  answer.body.release();
+  const { encoding, data } = response.body;
   const bytes = encoding === "utf8" ? encoder.encode(data) : Uint8Array.fromBase64(data);
   return { status, headers, body: bytes };
+}
+
+/** What a plugin answers in place of the upstream. */
+export function rejectionReply(
+  { status, message, headers }: Rejected,
+  exchange: Exchange,
+): Reply {
+  const { traceId, requestBody } = exchange.facts;
+  requestBody.release();
+  const error = { code: "rejected", message, traceId };
+  return errorReply(status, error, exchange.rejectionHeaders(headers));
 }
 
 /**
