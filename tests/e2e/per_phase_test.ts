@@ -148,11 +148,11 @@ Deno.test("per-phase: later hooks see what the earlier ones proposed as far as i
 });
 
 /**
- * Where it matters how hooks are asked for. What is left out is about upstreams, paths and limits;
+ * Where it matters how hooks are asked for. What is left out is about upstreams, frozen processes, paths and limits;
  * `CONDUIT_TEST_DISPATCH=per-phase deno test -A` runs all there is.
  */
 const BOTH_MODES =
-  /^(?:failure_(?!upstream)|http_(?:bodies|hooks|streaming)|reload_load|dev_way)|^(?:plugin_output|forward)_test/;
+  /^(?:failure_(?!upstream|frozen)|http_(?:bodies|hooks|streaming)|reload_load|dev_way)|^(?:plugin_output|forward)_test/;
 
 Deno.test("per-phase: the tests of hooks, failures and reloads pass as they do per hook", async () => {
   const tests = dirname(dirname(fromFileUrl(import.meta.url)));
