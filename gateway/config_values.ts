@@ -20,7 +20,7 @@ export class InvalidValue extends Error {
   }
 }
 
-/** An exact path, or a prefix that ends in `/*`, spelled as requests are (`path.ts`): any other spelling would never match. */
+/** An exact path, or a prefix that ends in `/*`, spelled as requests are (`path.ts`), since another spelling would never match. */
 export function parsePathPattern(text: string): string {
   const path = text.endsWith("/*") ? text.slice(0, -1) : text;
   if (!path.startsWith("/")) throw new InvalidValue("does not start with /", `/${text}`);

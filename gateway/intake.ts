@@ -68,7 +68,7 @@ export class Intake {
 
   /** What the request is called from its beginning to its end. */
   traceId({ headers }: Request): string {
-    return this.#continues.id ? requestId(headers) : crypto.randomUUID();
+    return requestId(this.#continues.id ? headers : NO_FIELDS);
   }
 
   /** @throws {EdgeError} */

@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { Bytes } from "./body_store.ts";
 import { pause } from "./waiting.ts";
 
 /** Others get as long a turn where a body was read for so long… */
@@ -23,18 +24,18 @@ const MANY_SMALL = 64;
 const LINGER_MS = 100;
 
 export class PacedReader {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  readonly #reader: ReadableStreamDefaultReader<Bytes>;
   readonly #completed: Promise<unknown>;
   #turn: { readonly beganAt: number; bytes: number } | undefined;
   #smallPieces = 0;
 
   /** @param completed settles when the response is written or the client has left */
-  constructor(stream: ReadableStream<Uint8Array<ArrayBuffer>>, completed: Promise<unknown>) {
+  constructor(stream: ReadableStream<Bytes>, completed: Promise<unknown>) {
     this.#reader = stream.getReader();
     this.#completed = completed;
   }
 
-  async read(): Promise<ReadableStreamReadResult<Uint8Array<ArrayBuffer>>> {
+  async read(): Promise<ReadableStreamReadResult<Bytes>> {
     if (this.#turn && performance.now() - this.#turn.beganAt > TURN_MS) {
       if (this.#turn.bytes < LITTLE_BYTES) await pause(TURN_MS);
       this.#turn = undefined;

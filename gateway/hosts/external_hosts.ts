@@ -1,6 +1,6 @@
 /**
  * Plugin hosts that `conduit host` starts, as another service: the gateway listens on `runtime.socket`, the service connects to it, and is told
- * which hosts to start and what they are to load. Only what supervises hosts knows that; a host itself connects as any other.
+ * which hosts to start and what they are to load. Only what supervises hosts knows that; a host itself connects like every other.
  *
  * @module
  */
